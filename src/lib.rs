@@ -1,0 +1,5 @@
+//! modelpool
+
+pub mod model;
+pub mod models;
+pub mod pool;

@@ -1,0 +1,124 @@
+//! What can be wrong with a model, its files, or what it is asked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why a model could not be loaded or run. Every variant names the file, tensor or field at fault.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A file that the model's layout requires is not there.
+    #[error("{} is missing", path.display())]
+    MissingFile {
+        /// The path that was looked for.
+        path: PathBuf,
+    },
+    /// A path exists but is of the wrong kind, such as a directory in a file's place.
+    #[error("{} is not {expected}", path.display())]
+    WrongFileKind {
+        /// The path that was looked at.
+        path: PathBuf,
+        /// What was wanted there: "a file" or "a directory".
+        expected: &'static str,
+    },
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// A file's content is damaged, truncated or not of its format.
+    #[error("{} is not a valid {format}: {detail}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The format it should have: "safetensors", "config.json", …
+        format: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A tensor that the architecture needs is not in the weights.
+    #[error("the weights hold no tensor {tensor}")]
+    MissingTensor {
+        /// The tensor's full name in the file.
+        tensor: String,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor {tensor} has shape {found:?}, the configuration needs {expected:?}")]
+    WrongShape {
+        /// The tensor's full name in the file.
+        tensor: String,
+        /// The shape that the configuration calls for.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in an element type that the model cannot use.
+    #[error("tensor {tensor} has element type {found}, supported are {supported}")]
+    WrongDtype {
+        /// The tensor's full name in the file.
+        tensor: String,
+        /// The element type in the file.
+        found: String,
+        /// The element types that would do.
+        supported: &'static str,
+    },
+    /// A weight is NaN or infinite.
+    #[error("tensor {tensor} holds values that are not finite")]
+    NotFiniteWeights {
+        /// The tensor's full name in the file.
+        tensor: String,
+    },
+    /// The model computed NaN or infinity for an input.
+    #[error("the model's output is not finite")]
+    NotFiniteOutput,
+    /// The configuration names an architecture that is not built in.
+    #[error("architecture {found} is not supported; supported are {}", supported.join(", "))]
+    UnsupportedArchitecture {
+        /// The architecture as the configuration names it.
+        found: String,
+        /// The architectures that are built in.
+        supported: Vec<&'static str>,
+    },
+    /// A configuration field has a value that the model cannot work with.
+    #[error("{file}: field {field}: {detail}")]
+    InvalidConfig {
+        /// The configuration file's name.
+        file: String,
+        /// The field.
+        field: String,
+        /// What is wrong with its value.
+        detail: String,
+    },
+    /// A text could not be turned into tokens.
+    #[error("the text cannot be tokenised: {detail}")]
+    Tokenize {
+        /// What the tokenizer said.
+        detail: String,
+    },
+    /// A file could not be had from the model hub.
+    #[error("cannot fetch {file} of {repo} from the hub: {detail}")]
+    Hub {
+        /// The repository's id.
+        repo: String,
+        /// The file.
+        file: String,
+        /// What went wrong.
+        detail: String,
+    },
+    /// A tensor operation failed.
+    #[error("tensor operation failed")]
+    Tensor(#[source] Arc<candle_core::Error>),
+    /// A failure of a model that the user brought.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(Arc::new(error))
+    }
+}

@@ -1,0 +1,4 @@
+//! The pool.
+
+pub mod capabilities;
+pub mod core;

@@ -1,0 +1,3 @@
+//! What models can be asked.
+
+pub mod text_embedding;

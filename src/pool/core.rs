@@ -1,0 +1,5 @@
+//! The machine, generic over capability.
+
+mod step;
+
+pub use step::StepContext;
