@@ -3,3 +3,5 @@
 pub mod model;
 pub mod models;
 pub mod pool;
+#[cfg(feature = "testing")]
+pub mod testing;

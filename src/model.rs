@@ -1,6 +1,12 @@
-//! What every served model says of itself.
+//! What every served model says of itself, and how it is brought to a pool.
+
+use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::models::ModelError;
+use crate::pool::core::{Capability, PoolError};
 
 /// What the pool knows of a model before it is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,4 +33,107 @@ impl ModelInfo {
 pub trait CandleModel: 'static {
     /// The model's description, the same as it was registered with.
     fn info(&self) -> &ModelInfo;
+}
+
+/// Loads a model, on the thread of the worker that will own it; called once for each worker.
+pub type Loader<C> =
+    Arc<dyn Fn() -> Result<Box<<C as Capability>::Model>, ModelError> + Send + Sync>;
+
+/// A model's own settings; those that are `None` are the pool's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ModelSettings {
+    pub(crate) min_workers: Option<usize>,
+    pub(crate) max_workers: Option<usize>,
+    pub(crate) queue_capacity: Option<usize>,
+    pub(crate) pinned: bool,
+}
+
+/// Everything that a pool needs to serve a model. To register it loads nothing.
+pub struct ModelSpec<C: Capability> {
+    pub(crate) info: ModelInfo,
+    pub(crate) loader: Loader<C>,
+    pub(crate) caller_side: C::CallerSide,
+    pub(crate) settings: ModelSettings,
+}
+
+impl<C: Capability> fmt::Debug for ModelSpec<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelSpec")
+            .field("capability", &C::NAME)
+            .field("info", &self.info)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Capability> ModelSpec<C> {
+    /// A model with its loader. The capability's own constructor, such as
+    /// `ModelSpec::text_embedding`, is the more convenient one.
+    pub fn with_caller_side(info: ModelInfo, caller_side: C::CallerSide, loader: Loader<C>) -> Self {
+        Self {
+            info,
+            loader,
+            caller_side,
+            settings: ModelSettings::default(),
+        }
+    }
+
+    /// The model's description.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Serves the model under another name, as when one model is registered twice.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.info.name = name.into();
+        self
+    }
+
+    /// Keeps this many workers when the model is idle, once they were started.
+    #[must_use]
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.settings.min_workers = Some(workers);
+        self
+    }
+
+    /// Starts at most this many workers.
+    #[must_use]
+    pub fn max_workers(mut self, workers: usize) -> Self {
+        self.settings.max_workers = Some(workers);
+        self
+    }
+
+    /// Allows this many requests under way at once; one more is refused.
+    #[must_use]
+    pub fn queue_capacity(mut self, requests: usize) -> Self {
+        self.settings.queue_capacity = Some(requests);
+        self
+    }
+
+    /// Keeps the model's workers when other models need room, and its last one when it is idle.
+    #[must_use]
+    pub fn pinned(mut self, pinned: bool) -> Self {
+        self.settings.pinned = pinned;
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), PoolError> {
+        let invalid = |field, reason: &str| {
+            Err(PoolError::InvalidConfig {
+                field,
+                reason: reason.to_owned(),
+            })
+        };
+        if self.info.name.is_empty() {
+            return invalid("name", "must not be empty");
+        }
+        if self.settings.max_workers == Some(0) {
+            return invalid("max_workers", "must be at least 1");
+        }
+        if self.settings.queue_capacity == Some(0) {
+            return invalid("queue_capacity", "must be at least 1");
+        }
+        Ok(())
+    }
 }

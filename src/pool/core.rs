@@ -1,5 +1,48 @@
-//! The machine, generic over capability.
+//! The machine, generic over capability: nothing here knows what a model computes.
 
+mod capability;
+mod config;
+mod error;
+mod events;
+mod hand;
+mod handle;
+mod ids;
+mod job;
+mod lanes;
+mod memory;
+mod metrics;
+mod permits;
+#[cfg(feature = "testing")]
+pub mod policy;
+#[cfg(not(feature = "testing"))]
+mod policy;
+mod pool;
+mod proxy;
+mod registration;
+mod shared;
+mod shutdown;
+mod status;
 mod step;
+mod supervisor;
+mod worker;
 
+pub use capability::{Capability, Engine, Outbox, Slot};
+pub use config::{PoolConfig, RestartConfig};
+pub use error::PoolError;
+pub use events::{EventKind, EventStream, PoolEvent};
+pub use handle::{Admission, ItemStream, ModelHandle, RequestOptions};
+pub use ids::{JobId, ModelId, WorkerId};
+pub use job::Priority;
+pub use memory::{
+    DEFAULT_MEMORY_FRACTION, FixedProbe, Ledger, MIB, MemoryBudget, MemoryDemand, MemoryLimit,
+    MemoryProbe, Reservation, SystemProbe, check_memory_available, query_system_memory_mb,
+};
+pub use metrics::{Ending, PoolMetrics};
+pub use policy::{RetireReason, StartReason};
+pub use pool::Pool;
+pub use registration::WorkerHandle;
+pub use shared::{Shared, offload};
+pub use shutdown::ShutdownReport;
+pub use status::{MemoryStatus, ModelStatus, PoolStatus, QueueStatus, WorkerStatus};
 pub use step::StepContext;
+pub use worker::{WorkerState, spawn_worker_thread};

@@ -1,58 +1,40 @@
 //! Text embedding: one vector for a text.
 
-use serde::{Deserialize, Serialize};
+mod caller_side;
+mod engine;
+mod input;
+mod prepared;
+
+pub use caller_side::TextSide;
+pub use engine::TextEmbeddingEngine;
+pub use input::{EmbedInput, EmbedOptions, EmbedTask, Embedding, TextPreparer};
+
+use std::time::Instant;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::model::CandleModel;
 use crate::models::ModelError;
-use crate::pool::core::StepContext;
+use crate::pool::core::{Capability, ModelHandle, PoolError, Priority, StepContext};
 
-/// A text's vector. Its length is the model's dimension, or what [`EmbedOptions::dimensions`] asked for.
-pub type Embedding = Vec<f32>;
+/// How many texts of a batch are prepared together, away from the async threads.
+const PREPARED_TOGETHER: usize = 64;
 
-/// What a text is embedded for. Models trained with prompts prefix the text accordingly.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum EmbedTask {
-    /// The model's own default prompt, if it has one.
-    #[default]
-    Default,
-    /// The text is a search query.
-    Query,
-    /// The text is a passage to be found.
-    Passage,
-    /// The prompt of this name in the model's `config_sentence_transformers.json`.
-    Named(String),
-}
+/// The capability of models that turn a text into a vector.
+#[derive(Debug, Clone, Copy)]
+pub struct TextEmbedding;
 
-/// How a text is embedded.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub struct EmbedOptions {
-    /// What the embedding is for.
-    pub task: EmbedTask,
-    /// Keep only the first `n` components and normalise again (Matryoshka embeddings). `None`
-    /// keeps all. At least 1, at most the model's dimension.
-    pub dimensions: Option<usize>,
-}
+impl Capability for TextEmbedding {
+    const NAME: &'static str = "text_embedding";
+    type Model = dyn TextEmbeddingCapable;
+    type Request = EmbedInput;
+    type Item = Embedding;
+    type CallerSide = TextSide;
+    type Engine = TextEmbeddingEngine;
 
-/// A text made ready for the model on the caller's side.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct EmbedInput {
-    /// The text, as the caller gave it. Empty where `tokens` is all that the model reads.
-    pub text: String,
-    /// The token ids, prompt and special tokens included, truncated to what the model takes.
-    pub tokens: Vec<u32>,
-    /// How many components the caller wants; `None` for all.
-    pub dimensions: Option<usize>,
-}
-
-/// Turns a text into tokens on the caller's side, so that worker threads only run the model.
-pub trait TextPreparer: Send + Sync + 'static {
-    /// Prepares one text.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenize`] for a text that cannot be tokenised, [`ModelError::InvalidConfig`]
-    /// for a task or a dimension that the model does not have.
-    fn prepare(&self, text: String, options: &EmbedOptions) -> Result<EmbedInput, ModelError>;
+    fn engine(model: Box<dyn TextEmbeddingCapable>) -> TextEmbeddingEngine {
+        TextEmbeddingEngine::new(model)
+    }
 }
 
 /// A model that embeds texts.
@@ -73,4 +55,93 @@ pub trait TextEmbeddingCapable: CandleModel {
         inputs: &[&EmbedInput],
         context: &StepContext,
     ) -> Result<Vec<Result<Embedding, ModelError>>, ModelError>;
+}
+
+impl ModelHandle<TextEmbedding> {
+    /// Embeds one text.
+    ///
+    /// # Errors
+    /// [`PoolError::InvalidRequest`] for an empty text, [`PoolError::InputTooLarge`] for one
+    /// above the model's `max_input_bytes`, and whatever a request can end with.
+    pub async fn embed(&self, text: impl Into<String>) -> Result<Embedding, PoolError> {
+        self.embed_with(text, EmbedOptions::default()).await
+    }
+
+    /// Embeds one text for a task, or to fewer dimensions.
+    ///
+    /// # Errors
+    /// As [`embed`](Self::embed); [`PoolError::Model`] for a task or dimension that the model
+    /// does not have.
+    pub async fn embed_with(
+        &self,
+        text: impl Into<String>,
+        options: EmbedOptions,
+    ) -> Result<Embedding, PoolError> {
+        let text = text.into();
+        self.caller_side().check(&text)?;
+        let admission = self.admit()?;
+        let input = self.caller_side().prepare(&self.info().name, text, options);
+        let input = admission.prepare(input).await?;
+        admission.ask(input).await
+    }
+
+    /// Embeds many texts, in order, spread over the model's workers. They wait in the batch lane
+    /// unless the handle's options name another, a quarter of the queue at most at any time, so
+    /// that other requests get through. The first error ends the batch.
+    ///
+    /// # Errors
+    /// [`PoolError::InvalidRequest`] for an empty batch; else as [`embed`](Self::embed).
+    pub async fn embed_batch<T: Into<String>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<Embedding>, PoolError> {
+        self.embed_batch_with(texts, EmbedOptions::default()).await
+    }
+
+    /// Embeds many texts for a task, or to fewer dimensions.
+    ///
+    /// # Errors
+    /// As [`embed_batch`](Self::embed_batch) and [`embed_with`](Self::embed_with).
+    pub async fn embed_batch_with<T: Into<String>>(
+        &self,
+        texts: impl IntoIterator<Item = T>,
+        options: EmbedOptions,
+    ) -> Result<Vec<Embedding>, PoolError> {
+        let texts: Vec<String> = texts.into_iter().map(Into::into).collect();
+        let side = self.caller_side();
+        side.check_batch(&texts)?;
+        let handle = self.or_priority(Priority::Batch);
+        // A full queue refuses the batch as a whole, at once; once begun, it waits for places.
+        drop(handle.admit()?);
+        let call_deadline = self
+            .options()
+            .get_deadline()
+            .and_then(|allowed| Instant::now().checked_add(allowed));
+
+        let window = (handle.queue_capacity() / 4).clamp(1, 256);
+        let mut texts = texts.into_iter();
+        let chunks = std::iter::from_fn(|| {
+            let chunk: Vec<String> = texts.by_ref().take(PREPARED_TOGETHER).collect();
+            (!chunk.is_empty()).then_some(chunk)
+        });
+        let name = &self.info().name;
+        stream::iter(chunks)
+            .map(|chunk| side.prepare_batch(name, chunk, options.clone()))
+            .buffered(2)
+            .map_ok(|inputs| stream::iter(inputs.into_iter().map(Ok)))
+            .try_flatten()
+            .map_ok(|input| {
+                let mut handle = handle.clone();
+                async move {
+                    if let Some(deadline) = call_deadline {
+                        let left = deadline.saturating_duration_since(Instant::now());
+                        handle = handle.with(handle.options().deadline(left));
+                    }
+                    handle.admit_patiently().await?.ask(input).await
+                }
+            })
+            .try_buffered(window)
+            .try_collect()
+            .await
+    }
 }

@@ -1,0 +1,163 @@
+//! What text embedding does before a worker sees the text.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::input::PlainText;
+use super::{EmbedInput, EmbedOptions, TextEmbedding, TextEmbeddingCapable, TextPreparer};
+use crate::model::{ModelInfo, ModelSpec};
+use crate::models::ModelError;
+use crate::pool::core::{PoolError, Shared, offload};
+
+/// Texts above this are prepared away from the async threads: from here on it takes milliseconds.
+const LONG_TEXT_BYTES: usize = 16 * 1024;
+
+/// What a text may measure unless the model says otherwise.
+const DEFAULT_MAX_INPUT_BYTES: usize = 4 * 1024 * 1024;
+
+/// A preparer of whatever kind.
+pub(crate) type AnyPreparer = Box<dyn TextPreparer>;
+
+/// The caller's side of a text embedding model: its tokenizer, and what it refuses.
+pub struct TextSide {
+    preparer: Arc<Shared<AnyPreparer>>,
+    max_input_bytes: usize,
+}
+
+impl fmt::Debug for TextSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextSide")
+            .field("preparer", &self.preparer)
+            .field("max_input_bytes", &self.max_input_bytes)
+            .finish()
+    }
+}
+
+impl TextSide {
+    /// Refuses what can never be embedded.
+    pub(super) fn check(&self, text: &str) -> Result<(), PoolError> {
+        if text.is_empty() {
+            return Err(invalid("text", "is empty"));
+        }
+        if text.len() > self.max_input_bytes {
+            return Err(PoolError::InputTooLarge {
+                bytes: text.len(),
+                limit: self.max_input_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_batch(&self, texts: &[String]) -> Result<(), PoolError> {
+        if texts.is_empty() {
+            return Err(invalid("batch", "is empty"));
+        }
+        for (index, text) in texts.iter().enumerate() {
+            if text.is_empty() {
+                return Err(invalid("batch", &format!("has an empty text at {index}")));
+            }
+            self.check(text)?;
+        }
+        Ok(())
+    }
+
+    async fn preparer(&self, model: &str) -> Result<Arc<AnyPreparer>, PoolError> {
+        self.preparer
+            .get()
+            .await
+            .map_err(|source| PoolError::LoadFailed {
+                model: model.to_owned(),
+                source,
+            })
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        model: &str,
+        text: String,
+        options: EmbedOptions,
+    ) -> Result<EmbedInput, PoolError> {
+        let preparer = self.preparer(model).await?;
+        let prepared = if text.len() > LONG_TEXT_BYTES {
+            offload(move || preparer.prepare(text, &options)).await?
+        } else {
+            preparer.prepare(text, &options)
+        };
+        prepared.map_err(|source| failed(model, source))
+    }
+
+    pub(super) async fn prepare_batch(
+        &self,
+        model: &str,
+        texts: Vec<String>,
+        options: EmbedOptions,
+    ) -> Result<Vec<EmbedInput>, PoolError> {
+        let preparer = self.preparer(model).await?;
+        let prepare_all = move || {
+            let prepare = |text| preparer.prepare(text, &options);
+            texts.into_iter().map(prepare).collect()
+        };
+        let prepared: Result<Vec<EmbedInput>, ModelError> = offload(prepare_all).await?;
+        prepared.map_err(|source| failed(model, source))
+    }
+}
+
+fn invalid(field: &'static str, reason: &str) -> PoolError {
+    PoolError::InvalidRequest {
+        field,
+        reason: reason.to_owned(),
+    }
+}
+
+fn failed(model: &str, source: ModelError) -> PoolError {
+    PoolError::Model {
+        model: model.to_owned(),
+        source,
+    }
+}
+
+impl ModelSpec<TextEmbedding> {
+    /// A text embedding model that is loaded by `loader`, on the thread of each worker. It is
+    /// given the texts themselves, unless [`preparer`](Self::preparer) turns them into tokens.
+    pub fn text_embedding<M: TextEmbeddingCapable>(
+        info: ModelInfo,
+        loader: impl Fn() -> Result<M, ModelError> + Send + Sync + 'static,
+    ) -> Self {
+        let side = TextSide {
+            preparer: Arc::new(Shared::new(|| Ok(Box::new(PlainText) as AnyPreparer))),
+            max_input_bytes: DEFAULT_MAX_INPUT_BYTES,
+        };
+        let loader = Arc::new(move || {
+            let model: Box<dyn TextEmbeddingCapable> = Box::new(loader()?);
+            Ok(model)
+        });
+        Self::with_caller_side(info, side, loader)
+    }
+
+    /// Prepares texts on the caller's side with what `load` gives. It is loaded when it is first
+    /// needed and kept while a request or a worker uses it.
+    #[must_use]
+    pub fn preparer<P: TextPreparer>(
+        mut self,
+        load: impl Fn() -> Result<P, ModelError> + Send + Sync + 'static,
+    ) -> Self {
+        let preparer = Arc::new(Shared::new(move || Ok(Box::new(load()?) as AnyPreparer)));
+        // Workers hold it for as long as they live: it comes and goes with the model.
+        let (held, inner) = (Arc::clone(&preparer), self.loader);
+        self.loader = Arc::new(move || {
+            let model = inner()?;
+            let held = held.get_blocking()?;
+            Ok(Box::new(super::prepared::Prepared::new(model, held)))
+        });
+        self.caller_side.preparer = preparer;
+        self
+    }
+
+    /// Refuses texts of more bytes than this. Default 4 MiB. Whatever is let through is truncated
+    /// to what the model takes.
+    #[must_use]
+    pub fn max_input_bytes(mut self, bytes: usize) -> Self {
+        self.caller_side.max_input_bytes = bytes;
+        self
+    }
+}

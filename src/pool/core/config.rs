@@ -1,0 +1,166 @@
+//! The pool's settings. Every one has a default that a service can run with.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::PoolError;
+use super::memory::{MemoryBudget, MemoryProbe, SystemProbe};
+
+/// How failed workers are restarted, and when a model that keeps failing is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartConfig {
+    /// The longest wait before the first restart; each further failure within `window` doubles
+    /// it. The actual wait is drawn evenly between 0 and that ("full jitter"). Default 50 ms.
+    pub initial_backoff: Duration,
+    /// No wait is longer than this. Default 10 s.
+    pub max_backoff: Duration,
+    /// This many failures within `window` open the model's breaker. Default 5.
+    pub max_failures: usize,
+    /// How long a failure counts. Default 60 s.
+    pub window: Duration,
+    /// How long an open breaker refuses before one trial worker is let through. Default 15 s.
+    pub cooldown: Duration,
+}
+
+impl Default for RestartConfig {
+    fn default() -> Self {
+        Self {
+            initial_backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_secs(10),
+            max_failures: 5,
+            window: Duration::from_secs(60),
+            cooldown: Duration::from_secs(15),
+        }
+    }
+}
+
+/// The settings of a [`Pool`](super::Pool). Models may override those that say so.
+#[derive(Clone)]
+pub struct PoolConfig {
+    /// How much memory the pool may reserve. Default: 80 % of what the process may use.
+    pub memory: MemoryBudget,
+    /// Tells how much the process may use. Default: this machine and its container.
+    pub probe: Arc<dyn MemoryProbe>,
+    /// How many workers a model's first request starts, memory allowing. Default 2.
+    pub cold_start_workers: usize,
+    /// How many workers stay when a model is idle, once they were started. Default 0; a model may
+    /// override it.
+    pub min_workers: usize,
+    /// How many workers a model may have. Default: the number of cores; a model may override it.
+    pub max_workers: usize,
+    /// How long work must have waited, with every worker busy, before one more is started.
+    /// Default 100 ms.
+    pub expand_after: Duration,
+    /// A model gives up one worker for each such span that a worker was idle. Default 60 s.
+    pub idle_after: Duration,
+    /// How many requests of one model may be under way at once; one more is refused. Default
+    /// 1024; a model may override it.
+    pub queue_capacity: usize,
+    /// The deadline of requests that bring none. Default 60 s.
+    pub default_deadline: Duration,
+    /// While interactive requests keep coming, the batch lane gets one turn after this many of
+    /// theirs. Default 4.
+    pub batch_turn_every: usize,
+    /// How many threads the models of this pool compute with in all. Default: the number of cores.
+    pub compute_threads: usize,
+    /// What happens after failures.
+    pub restart: RestartConfig,
+    /// Seeds the jitter of restarts, so that a test can repeat it. Default: random.
+    pub jitter_seed: Option<u64>,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            memory: MemoryBudget::default(),
+            probe: Arc::new(SystemProbe),
+            cold_start_workers: 2,
+            min_workers: 0,
+            max_workers: cores,
+            expand_after: Duration::from_millis(100),
+            idle_after: Duration::from_secs(60),
+            queue_capacity: 1024,
+            default_deadline: Duration::from_secs(60),
+            batch_turn_every: 4,
+            compute_threads: cores,
+            restart: RestartConfig::default(),
+            jitter_seed: None,
+        }
+    }
+}
+
+impl fmt::Debug for PoolConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolConfig")
+            .field("memory", &self.memory)
+            .field("total_mb", &self.probe.total_mb())
+            .field("cold_start_workers", &self.cold_start_workers)
+            .field("min_workers", &self.min_workers)
+            .field("max_workers", &self.max_workers)
+            .field("expand_after", &self.expand_after)
+            .field("idle_after", &self.idle_after)
+            .field("queue_capacity", &self.queue_capacity)
+            .field("default_deadline", &self.default_deadline)
+            .field("batch_turn_every", &self.batch_turn_every)
+            .field("compute_threads", &self.compute_threads)
+            .field("restart", &self.restart)
+            .field("jitter_seed", &self.jitter_seed)
+            .finish()
+    }
+}
+
+impl PoolConfig {
+    /// Checks that the settings make sense together.
+    ///
+    /// # Errors
+    /// [`PoolError::InvalidConfig`] naming the first setting that does not.
+    pub fn validate(&self) -> Result<(), PoolError> {
+        let positive = [
+            ("cold_start_workers", self.cold_start_workers),
+            ("max_workers", self.max_workers),
+            ("queue_capacity", self.queue_capacity),
+            ("batch_turn_every", self.batch_turn_every),
+            ("compute_threads", self.compute_threads),
+            ("restart.max_failures", self.restart.max_failures),
+        ];
+        for (field, value) in positive {
+            if value == 0 {
+                return Err(invalid(field, "must be at least 1"));
+            }
+        }
+        if self.min_workers > self.max_workers {
+            return Err(invalid("min_workers", "must not exceed max_workers"));
+        }
+        match self.memory {
+            MemoryBudget::Fraction(share) if !(share > 0.0 && share <= 1.0) => {
+                return Err(invalid("memory", "must be a fraction above 0 and at most 1"));
+            }
+            MemoryBudget::Megabytes(0) => {
+                return Err(invalid("memory", "must be at least 1 MiB"));
+            }
+            MemoryBudget::Fraction(_) | MemoryBudget::Megabytes(_) => {}
+        }
+        let durations = [
+            ("expand_after", self.expand_after),
+            ("idle_after", self.idle_after),
+            ("default_deadline", self.default_deadline),
+            ("restart.window", self.restart.window),
+        ];
+        for (field, value) in durations {
+            if value.is_zero() {
+                return Err(invalid(field, "must be longer than zero"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn invalid(field: &'static str, reason: &str) -> PoolError {
+    PoolError::InvalidConfig {
+        field,
+        reason: reason.to_owned(),
+    }
+}

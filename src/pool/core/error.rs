@@ -1,0 +1,142 @@
+//! Everything that a caller can be told instead of an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::models::ModelError;
+
+/// Why a request, a registration or the pool itself failed.
+///
+/// Errors are cheap to clone: one failed load answers every caller that waited for it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// The model does not fit into the pool's memory limit.
+    #[error(
+        "{workers} worker(s) of model {model} need {need_mb} MiB; {current_mb} MiB are in use \
+         and the limit is {limit_mb} of {total_mb} MiB"
+    )]
+    MemoryExhausted {
+        /// The model.
+        model: String,
+        /// How many workers were wanted.
+        workers: usize,
+        /// What they need together, in MiB.
+        need_mb: u64,
+        /// What is reserved already, in MiB.
+        current_mb: u64,
+        /// What may be reserved in all, in MiB.
+        limit_mb: u64,
+        /// What the process may use, in MiB.
+        total_mb: u64,
+    },
+    /// The operating system refused a thread for the worker.
+    #[error("no thread could be started for worker {worker}")]
+    SpawnFailed {
+        /// The worker's name.
+        worker: String,
+        /// What the operating system said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// The model could not be loaded.
+    #[error("model {model} could not be loaded")]
+    LoadFailed {
+        /// The model.
+        model: String,
+        /// What was wrong.
+        #[source]
+        source: ModelError,
+    },
+    /// The model failed too often of late and is left alone for a while.
+    #[error("model {model} failed too often; it may be tried again in {retry_after:?}")]
+    Unavailable {
+        /// The model.
+        model: String,
+        /// After this time a request is let through to try it again.
+        retry_after: Duration,
+    },
+    /// The model's queue is full.
+    #[error("the queue of model {model} is full ({capacity} requests)")]
+    Overloaded {
+        /// The model.
+        model: String,
+        /// How many requests may be under way at once.
+        capacity: usize,
+    },
+    /// The request's deadline passed before its answer came.
+    #[error("no answer from model {model} within {allowed:?}")]
+    DeadlineExceeded {
+        /// The model.
+        model: String,
+        /// The time that the request had.
+        allowed: Duration,
+    },
+    /// The request was in hand when its worker died, twice, and is not tried again.
+    #[error("the request was in hand when workers of model {model} died, {kills} times")]
+    Poisoned {
+        /// The model.
+        model: String,
+        /// How many workers died with it.
+        kills: u32,
+    },
+    /// The worker died after part of the stream had been sent.
+    #[error("the stream of model {model} broke off after {items_sent} items")]
+    Interrupted {
+        /// The model.
+        model: String,
+        /// How many items had been sent.
+        items_sent: u64,
+    },
+    /// The pool is shutting down, or has shut down.
+    #[error("the pool is shutting down")]
+    ShuttingDown,
+    /// A model of this name is registered already.
+    #[error("a model named {model} is registered already")]
+    AlreadyRegistered {
+        /// The name.
+        model: String,
+    },
+    /// The handle belongs to another pool.
+    #[error("model {model} is not registered in this pool")]
+    NotRegistered {
+        /// The model.
+        model: String,
+    },
+    /// The request cannot be served as it is.
+    #[error("invalid request: {field} {reason}")]
+    InvalidRequest {
+        /// The part of the request at fault.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An input is larger than the model is configured to take.
+    #[error("the input has {bytes} bytes, the limit is {limit}")]
+    InputTooLarge {
+        /// The input's size.
+        bytes: usize,
+        /// The model's `max_input_bytes`.
+        limit: usize,
+    },
+    /// A setting has a value that the pool cannot work with.
+    #[error("invalid configuration: {field} {reason}")]
+    InvalidConfig {
+        /// The setting.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The model ran and found fault with this one request.
+    #[error("model {model} could not serve the request")]
+    Model {
+        /// The model.
+        model: String,
+        /// What was wrong.
+        #[source]
+        source: ModelError,
+    },
+    /// The runtime could not start or reach one of the pool's own parts.
+    #[error("internal failure: {0}")]
+    Internal(String),
+}

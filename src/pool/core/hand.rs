@@ -1,0 +1,154 @@
+//! The jobs that one worker has in hand.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::capability::{Capability, Slot};
+use super::error::PoolError;
+use super::job::Job;
+use crate::models::ModelError;
+
+struct Places<C: Capability> {
+    jobs: Vec<Option<Job<C>>>,
+    free: Vec<usize>,
+}
+
+impl<C: Capability> Default for Places<C> {
+    fn default() -> Self {
+        Self {
+            jobs: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+}
+
+/// The jobs that a worker's engine is busy with.
+///
+/// Shared with the worker's proxy, so that the callers of a thread that never comes back can be
+/// answered without it. The lock is held for a look or a move, never across a step.
+pub(crate) struct Hand<C: Capability> {
+    places: Mutex<Places<C>>,
+    model: String,
+    answered: AtomicU64,
+}
+
+impl<C: Capability> Hand<C> {
+    pub(crate) fn new(model: String) -> Self {
+        Self {
+            places: Mutex::default(),
+            model,
+            answered: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places<C>> {
+        // Nothing that can panic runs under the lock, and every state of it is a valid one.
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn put(&self, mut job: Job<C>) -> Slot {
+        job.take_in_hand();
+        let mut places = self.lock();
+        if let Some(free) = places.free.pop() {
+            places.jobs[free] = Some(job);
+            return Slot(free);
+        }
+        places.jobs.push(Some(job));
+        Slot(places.jobs.len() - 1)
+    }
+
+    fn take(&self, slot: Slot) -> Option<Job<C>> {
+        let mut places = self.lock();
+        let job = places.jobs.get_mut(slot.0)?.take()?;
+        places.free.push(slot.0);
+        Some(job)
+    }
+
+    pub(crate) fn has_room(&self, slot: Slot) -> bool {
+        let places = self.lock();
+        places
+            .jobs
+            .get(slot.0)
+            .and_then(Option::as_ref)
+            .is_some_and(Job::has_room)
+    }
+
+    pub(crate) fn emit(&self, slot: Slot, item: C::Item) -> bool {
+        let mut places = self.lock();
+        places
+            .jobs
+            .get_mut(slot.0)
+            .and_then(Option::as_mut)
+            .is_some_and(|job| job.emit(item))
+    }
+
+    pub(crate) fn finish(&self, slot: Slot, item: C::Item) {
+        if let Some(job) = self.take(slot) {
+            self.answered.fetch_add(1, Ordering::AcqRel);
+            job.answer(item);
+        }
+    }
+
+    pub(crate) fn fail(&self, slot: Slot, source: ModelError) {
+        if let Some(job) = self.take(slot) {
+            // The model works: it was the request that it could not serve.
+            self.answered.fetch_add(1, Ordering::AcqRel);
+            job.fail(PoolError::Model {
+                model: self.model.clone(),
+                source,
+            });
+        }
+    }
+
+    /// How many jobs have been answered from here.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        let places = self.lock();
+        places.jobs.len() - places.free.len()
+    }
+
+    /// Ends the jobs whose callers have gone or whose time is up, and tells which they were.
+    pub(crate) fn discard_dead(&self, now: Instant) -> Vec<Slot> {
+        let mut dead = Vec::new();
+        let mut places = self.lock();
+        for (index, place) in places.jobs.iter_mut().enumerate() {
+            if let Some(job) = place.take_if(|job| job.is_dead(now)) {
+                dead.push((Slot(index), job));
+            }
+        }
+        places.free.extend(dead.iter().map(|(slot, _)| slot.0));
+        drop(places);
+        dead.into_iter()
+            .map(|(slot, job)| {
+                job.discard(now);
+                slot
+            })
+            .collect()
+    }
+
+    /// Answers everything in hand with `error`; what the worker still computes for it is dropped.
+    pub(crate) fn fail_all(&self, error: &PoolError) -> usize {
+        let places = std::mem::take(&mut *self.lock());
+        let mut failed = 0;
+        for job in places.jobs.into_iter().flatten() {
+            job.fail(error.clone());
+            failed += 1;
+        }
+        failed
+    }
+
+    /// Drops everything in hand: each job goes back to its lane or ends, as its history has it.
+    pub(crate) fn drop_all(&self) {
+        let places = std::mem::take(&mut *self.lock());
+        drop(places);
+    }
+
+    /// Visits the jobs in hand.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Job<C>)) {
+        self.lock().jobs.iter().flatten().for_each(&mut visit);
+    }
+}

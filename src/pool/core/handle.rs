@@ -1,0 +1,333 @@
+//! What a service holds of a registered model.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::{Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+use super::capability::Capability;
+use super::error::PoolError;
+use super::job::{Job, JobParts, Priority, ReplyPort};
+use super::permits::Permit;
+use super::registration::Registration;
+use crate::model::ModelInfo;
+
+/// How many items of a stream may wait for a slow reader before its sequence is left alone.
+const STREAM_BUFFER: usize = 32;
+
+/// How a request is treated; what is not set is the pool's or the operation's default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestOptions {
+    deadline: Option<Duration>,
+    priority: Option<Priority>,
+}
+
+impl RequestOptions {
+    /// The answer must come within this time, counted from the call. Default: the pool's
+    /// `default_deadline`. For a batch, a deadline set here bounds the whole call, the default
+    /// each of its texts from when that is queued.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The deadline, if one is set.
+    pub fn get_deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Which lane the request waits in. Default: interactive, and batch for batches.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+}
+
+/// A registered model, to be asked. Cheap to clone; clones share the model's queue and workers.
+pub struct ModelHandle<C: Capability> {
+    registration: Arc<Registration<C>>,
+    options: RequestOptions,
+}
+
+impl<C: Capability> Clone for ModelHandle<C> {
+    fn clone(&self) -> Self {
+        Self {
+            registration: Arc::clone(&self.registration),
+            options: self.options,
+        }
+    }
+}
+
+impl<C: Capability> fmt::Debug for ModelHandle<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelHandle")
+            .field("capability", &C::NAME)
+            .field("model", &self.registration.info.name)
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+impl<C: Capability> ModelHandle<C> {
+    pub(crate) fn new(registration: Arc<Registration<C>>) -> Self {
+        Self {
+            registration,
+            options: RequestOptions::default(),
+        }
+    }
+
+    pub(crate) fn registration(&self) -> &Arc<Registration<C>> {
+        &self.registration
+    }
+
+    /// The model's description.
+    pub fn info(&self) -> &ModelInfo {
+        &self.registration.info
+    }
+
+    /// What requests need on the caller's side, such as the tokenizer.
+    pub fn caller_side(&self) -> &C::CallerSide {
+        &self.registration.caller_side
+    }
+
+    /// The same model, asked with these options.
+    #[must_use]
+    pub fn with(&self, options: RequestOptions) -> Self {
+        Self {
+            registration: Arc::clone(&self.registration),
+            options,
+        }
+    }
+
+    /// The options that this handle asks with.
+    pub fn options(&self) -> RequestOptions {
+        self.options
+    }
+
+    /// The same handle with this priority, unless its options name one.
+    #[must_use]
+    pub fn or_priority(&self, priority: Priority) -> Self {
+        let mut handle = self.clone();
+        handle.options.priority.get_or_insert(priority);
+        handle
+    }
+
+    /// How many requests may be under way at once.
+    pub fn queue_capacity(&self) -> usize {
+        self.registration.lanes.permits().capacity()
+    }
+
+    /// Takes a place in the model's queue; the deadline counts from here. What is costly about a
+    /// request (tokenising, decoding) is best done with the place in hand: a full queue then
+    /// refuses at once, and cheaply.
+    ///
+    /// # Errors
+    /// [`PoolError::Overloaded`] if the queue is full, [`PoolError::ShuttingDown`] after shutdown.
+    pub fn admit(&self) -> Result<Admission<C>, PoolError> {
+        let permit = self.registration.lanes.admit()?;
+        let allowed = self.allowed();
+        let accepted = Instant::now();
+        Ok(Admission {
+            registration: Arc::clone(&self.registration),
+            permit,
+            priority: self.options.priority.unwrap_or_default(),
+            accepted,
+            allowed,
+            // A deadline past the end of time is no deadline that could be missed.
+            deadline: accepted
+                .checked_add(allowed)
+                .unwrap_or(accepted + Duration::from_secs(u32::MAX.into())),
+        })
+    }
+
+    /// As [`admit`](Self::admit), but waits for a place while the queue is full. For callers that
+    /// have places already and mean to use no more than their share.
+    ///
+    /// # Errors
+    /// [`PoolError::DeadlineExceeded`] if no place came free in time, [`PoolError::ShuttingDown`]
+    /// after shutdown.
+    pub async fn admit_patiently(&self) -> Result<Admission<C>, PoolError> {
+        let allowed = self.allowed();
+        let started = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.admit() {
+                Err(PoolError::Overloaded { model, .. }) if started.elapsed() >= allowed => {
+                    return Err(PoolError::DeadlineExceeded { model, allowed });
+                }
+                Err(PoolError::Overloaded { .. }) => tokio::time::sleep(pause).await,
+                admitted_or_failed => return admitted_or_failed,
+            }
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    fn allowed(&self) -> Duration {
+        self.options
+            .deadline
+            .unwrap_or(self.registration.pool.config.default_deadline)
+    }
+
+    /// Asks for one answer. To drop the future cancels the request.
+    ///
+    /// # Errors
+    /// Any [`PoolError`] that a request can end with.
+    pub async fn ask(&self, request: C::Request) -> Result<C::Item, PoolError> {
+        self.admit()?.ask(request).await
+    }
+
+    /// Asks for a stream of items. To drop the stream cancels the request.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit); what happens later is an item of the stream.
+    pub fn stream(&self, request: C::Request) -> Result<ItemStream<C>, PoolError> {
+        Ok(self.admit()?.stream(request))
+    }
+}
+
+/// A place in a model's queue, given back when dropped unused.
+#[must_use = "an admission that is not used gives its place back"]
+pub struct Admission<C: Capability> {
+    registration: Arc<Registration<C>>,
+    permit: Permit,
+    priority: Priority,
+    accepted: Instant,
+    allowed: Duration,
+    deadline: Instant,
+}
+
+impl<C: Capability> fmt::Debug for Admission<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("model", &self.registration.info.name)
+            .field("priority", &self.priority)
+            .field("allowed", &self.allowed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Capability> Admission<C> {
+    fn submit(self, request: C::Request, reply: ReplyPort<C::Item>) {
+        let lanes = &self.registration.lanes;
+        let id = lanes.next_job_id();
+        let span = tracing::debug_span!(
+            "request",
+            capability = C::NAME,
+            model = self.registration.info.name,
+            job = id.0
+        );
+        lanes.stats().accepted();
+        let job = Job::new(JobParts {
+            id,
+            request: Arc::new(request),
+            reply,
+            priority: self.priority,
+            accepted: self.accepted,
+            deadline: self.deadline,
+            span,
+            permit: self.permit,
+            home: Arc::clone(lanes),
+        });
+        self.registration.submit(job);
+    }
+
+    /// Does what must be done before the request can be sent, within its deadline.
+    ///
+    /// # Errors
+    /// [`PoolError::DeadlineExceeded`] if the work takes too long, else what the work ends with.
+    pub async fn prepare<T>(
+        &self,
+        work: impl Future<Output = Result<T, PoolError>>,
+    ) -> Result<T, PoolError> {
+        tokio::time::timeout_at(self.deadline.into(), work)
+            .await
+            .unwrap_or_else(|_| Err(self.expired()))
+    }
+
+    /// Sends the request and waits for its one answer.
+    ///
+    /// # Errors
+    /// Any [`PoolError`] that a request can end with.
+    pub async fn ask(self, request: C::Request) -> Result<C::Item, PoolError> {
+        let (reply, answer) = oneshot::channel();
+        let (deadline, expired) = (self.deadline, self.expired());
+        self.submit(request, ReplyPort::Once(reply));
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(reply)) => reply,
+            // Every job ends with a reply; without one, the pool's runtime itself is going down.
+            Ok(Err(_)) => Err(PoolError::ShuttingDown),
+            Err(_) => Err(expired),
+        }
+    }
+
+    /// Sends the request and answers with its stream.
+    pub fn stream(self, request: C::Request) -> ItemStream<C> {
+        let (reply, items) = mpsc::channel(STREAM_BUFFER + 1);
+        let expired = self.expired();
+        let deadline = Box::pin(tokio::time::sleep_until(self.deadline.into()));
+        self.submit(request, ReplyPort::Stream(reply));
+        ItemStream {
+            items,
+            deadline,
+            expired: Some(expired),
+        }
+    }
+
+    fn expired(&self) -> PoolError {
+        PoolError::DeadlineExceeded {
+            model: self.registration.info.name.clone(),
+            allowed: self.allowed,
+        }
+    }
+}
+
+/// The items of a streamed request, in order. An error is the last item. To drop it cancels the
+/// request: the worker is free of it before its next step.
+pub struct ItemStream<C: Capability> {
+    items: mpsc::Receiver<Result<C::Item, PoolError>>,
+    deadline: Pin<Box<Sleep>>,
+    /// What the reader is told at the deadline; taken when the stream has ended.
+    expired: Option<PoolError>,
+}
+
+impl<C: Capability> fmt::Debug for ItemStream<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ItemStream").finish_non_exhaustive()
+    }
+}
+
+impl<C: Capability> ItemStream<C> {
+    /// The next item; `None` after the last.
+    pub async fn next(&mut self) -> Option<Result<C::Item, PoolError>> {
+        StreamExt::next(self).await
+    }
+}
+
+impl<C: Capability> Stream for ItemStream<C> {
+    type Item = Result<C::Item, PoolError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.expired.is_none() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(item) = self.items.poll_recv(context) {
+            if !matches!(item, Some(Ok(_))) {
+                self.expired = None;
+            }
+            return Poll::Ready(item);
+        }
+        if self.deadline.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.items.close();
+        Poll::Ready(self.expired.take().map(Err))
+    }
+}

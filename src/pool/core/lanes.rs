@@ -1,0 +1,262 @@
+//! A model's queue: the channels that all its workers take from.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::capability::Capability;
+use super::error::PoolError;
+use super::ids::{JobId, ModelId};
+use super::job::{Job, Priority};
+use super::metrics::ModelStats;
+use super::permits::{Permit, Permits};
+use super::supervisor::{SupervisorLink, SupervisorMessage};
+
+/// One crossbeam channel. Unbounded: the permits bound what is in it.
+struct Lane<C: Capability> {
+    sender: Sender<Job<C>>,
+    receiver: Receiver<Job<C>>,
+}
+
+impl<C: Capability> Lane<C> {
+    fn new() -> Self {
+        let (sender, receiver) = unbounded();
+        Self { sender, receiver }
+    }
+
+    fn push(&self, job: Job<C>) {
+        // The receiver lives beside the sender, so this cannot fail; if it did, the job would be
+        // dropped and find its ending there.
+        drop(self.sender.send(job));
+    }
+}
+
+/// The queue of one model. It outlives every worker, so that what waits survives their restarts.
+pub(crate) struct Lanes<C: Capability> {
+    model: ModelId,
+    name: String,
+    /// Jobs that a dying worker had in hand: first in line, since they have waited longest.
+    returned: Lane<C>,
+    interactive: Lane<C>,
+    batch: Lane<C>,
+    permits: Arc<Permits>,
+    stats: Arc<ModelStats>,
+    supervisor: SupervisorLink,
+    next_job: AtomicU64,
+    /// Workers that wait for work at this moment.
+    idle_workers: AtomicUsize,
+    /// Proxies that the supervisor keeps; with none, queued work has to be reported to it.
+    proxies: AtomicUsize,
+    /// Work waits and no worker has been idle since. Set by a proxy, cleared by a worker.
+    saturated: AtomicBool,
+    /// Why nothing is accepted any more.
+    closed: OnceLock<PoolError>,
+    sweeping: AtomicBool,
+}
+
+impl<C: Capability> Lanes<C> {
+    pub(crate) fn new(
+        model: ModelId,
+        name: String,
+        capacity: usize,
+        stats: Arc<ModelStats>,
+        supervisor: SupervisorLink,
+    ) -> Self {
+        Self {
+            model,
+            name,
+            returned: Lane::new(),
+            interactive: Lane::new(),
+            batch: Lane::new(),
+            permits: Permits::new(capacity),
+            stats,
+            supervisor,
+            next_job: AtomicU64::new(0),
+            idle_workers: AtomicUsize::new(0),
+            proxies: AtomicUsize::new(0),
+            saturated: AtomicBool::new(false),
+            closed: OnceLock::new(),
+            sweeping: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn stats(&self) -> &ModelStats {
+        &self.stats
+    }
+
+    pub(crate) fn next_job_id(&self) -> JobId {
+        JobId(self.next_job.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn permits(&self) -> &Permits {
+        &self.permits
+    }
+
+    /// Accepts one more request, or says at once why not.
+    pub(crate) fn admit(&self) -> Result<Permit, PoolError> {
+        if let Some(error) = self.closed.get() {
+            return Err(error.clone());
+        }
+        if let Some(permit) = self.permits.try_take() {
+            return Ok(permit);
+        }
+        // Requests whose callers have gone may fill the queue while no worker takes them out.
+        self.sweep(Instant::now());
+        self.permits.try_take().ok_or_else(|| {
+            self.stats.refused();
+            PoolError::Overloaded {
+                model: self.name.clone(),
+                capacity: self.permits.capacity(),
+            }
+        })
+    }
+
+    /// Puts a job in line.
+    pub(crate) fn push(&self, job: Job<C>) {
+        if let Some(error) = self.closed.get() {
+            job.fail(error.clone());
+            return;
+        }
+        match job.priority() {
+            _ if job.is_suspect() => self.returned.push(job),
+            Priority::Interactive => self.interactive.push(job),
+            Priority::Batch => self.batch.push(job),
+        }
+        // The lanes may have been closed and drained between the look and the push.
+        if let Some(error) = self.closed.get() {
+            self.fail_queued(error);
+        }
+    }
+
+    /// Puts a job in line again that was dropped on its way, from whatever thread that happened on.
+    pub(crate) fn take_back(&self, job: Job<C>) {
+        self.stats.redelivered();
+        self.push(job);
+        // Pairs with the fence in `set_proxies`: either the supervisor sees the job when it looks
+        // at the queue after the last proxy has gone, or the count read here is already zero.
+        fence(Ordering::SeqCst);
+        if self.proxies.load(Ordering::SeqCst) == 0 {
+            self.supervisor
+                .cast(SupervisorMessage::Demand { model: self.model });
+        }
+    }
+
+    pub(crate) fn set_proxies(&self, count: usize) {
+        self.proxies.store(count, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.returned.receiver.len() + self.queued_interactive() + self.queued_batch()
+    }
+
+    pub(crate) fn queued_interactive(&self) -> usize {
+        self.interactive.receiver.len()
+    }
+
+    pub(crate) fn queued_batch(&self) -> usize {
+        self.batch.receiver.len()
+    }
+
+    pub(crate) fn idle_workers(&self) -> usize {
+        self.idle_workers.load(Ordering::Acquire)
+    }
+
+    /// A worker has found nothing to do and is about to wait.
+    pub(crate) fn worker_idle(&self) {
+        self.idle_workers.fetch_add(1, Ordering::AcqRel);
+        self.not_saturated();
+    }
+
+    pub(crate) fn worker_busy(&self) {
+        self.idle_workers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn not_saturated(&self) {
+        self.saturated.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.saturated.load(Ordering::Acquire)
+    }
+
+    /// Tells the supervisor, once per bout, that work waits for workers that are all busy.
+    pub(crate) fn report_if_saturated(&self) {
+        if self.saturated.load(Ordering::Relaxed) || self.idle_workers() > 0 || self.queued() == 0 {
+            return;
+        }
+        if !self.saturated.swap(true, Ordering::AcqRel) {
+            self.supervisor
+                .cast(SupervisorMessage::Saturated { model: self.model });
+        }
+    }
+
+    /// The lanes for a worker that waits: jobs given back, interactive, batch.
+    pub(crate) fn receivers(&self) -> [&Receiver<Job<C>>; 3] {
+        [
+            &self.returned.receiver,
+            &self.interactive.receiver,
+            &self.batch.receiver,
+        ]
+    }
+
+    pub(crate) fn try_returned(&self) -> Option<Job<C>> {
+        self.returned.receiver.try_recv().ok()
+    }
+
+    pub(crate) fn try_lane(&self, priority: Priority) -> Option<Job<C>> {
+        let lane = match priority {
+            Priority::Interactive => &self.interactive,
+            Priority::Batch => &self.batch,
+        };
+        lane.receiver.try_recv().ok()
+    }
+
+    /// Answers everything that waits with `error`.
+    pub(crate) fn fail_queued(&self, error: &PoolError) -> usize {
+        let mut failed = 0;
+        for receiver in self.receivers() {
+            while let Ok(job) = receiver.try_recv() {
+                job.fail(error.clone());
+                failed += 1;
+            }
+        }
+        failed
+    }
+
+    /// Accepts nothing more and answers what waits with `error`.
+    pub(crate) fn close(&self, error: PoolError) -> usize {
+        // Only the first reason counts.
+        let error = self.closed.get_or_init(|| error);
+        self.fail_queued(error)
+    }
+
+    /// Ends the jobs in line that nobody waits for any more; the others keep their order.
+    pub(crate) fn sweep(&self, now: Instant) {
+        if self.sweeping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        for lane in [&self.returned, &self.interactive, &self.batch] {
+            for _ in 0..lane.receiver.len() {
+                let Ok(job) = lane.receiver.try_recv() else {
+                    break;
+                };
+                if job.is_dead(now) {
+                    job.discard(now);
+                } else {
+                    lane.push(job);
+                }
+            }
+        }
+        self.sweeping.store(false, Ordering::Release);
+        if let Some(error) = self.closed.get() {
+            self.fail_queued(error);
+        }
+    }
+}

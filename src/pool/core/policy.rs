@@ -1,0 +1,798 @@
+//! Pure decisions: what to start, retire, evict, restart and give up on.
+//!
+//! The supervisor tells the policy what happened (`demand`, `saturated`, `ready`, `exited`, …) and
+//! then asks [`Policy::decide`] what to do about the state as a whole. Deciding is level-triggered:
+//! whatever an earlier decision could not do yet is found again by the next one, so no wake-up can
+//! be lost. There is no clock here and no actor; `now` and a [`View`] of the world are arguments.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::config::RestartConfig;
+use super::error::PoolError;
+use super::ids::{ModelId, WorkerId};
+
+/// The settings that decisions depend on.
+#[derive(Debug, Clone)]
+pub struct PolicyConfig {
+    /// See [`PoolConfig::cold_start_workers`](super::PoolConfig::cold_start_workers).
+    pub cold_start_workers: usize,
+    /// See [`PoolConfig::expand_after`](super::PoolConfig::expand_after).
+    pub expand_after: Duration,
+    /// See [`PoolConfig::idle_after`](super::PoolConfig::idle_after).
+    pub idle_after: Duration,
+    /// See [`RestartConfig`].
+    pub restart: RestartConfig,
+    /// Seeds the jitter.
+    pub seed: u64,
+}
+
+/// What the policy knows of a registered model.
+#[derive(Debug, Clone)]
+pub struct ModelPlan {
+    /// The model's name, for errors.
+    pub name: String,
+    /// What one worker reserves, in bytes.
+    pub worker_bytes: u64,
+    /// Never retire below this for idleness or eviction.
+    pub min_workers: usize,
+    /// Never start above this.
+    pub max_workers: usize,
+    /// A pinned model keeps its workers when others need room, and its last one when idle.
+    pub pinned: bool,
+}
+
+/// What the policy may look at.
+pub trait View {
+    /// What may be reserved in all, in bytes.
+    fn limit_bytes(&self) -> u64;
+    /// What is reserved now, in bytes.
+    fn reserved_bytes(&self) -> u64;
+    /// A model's queue.
+    fn queue(&self, model: ModelId) -> QueueView;
+    /// A worker that has reported ready.
+    fn worker(&self, worker: WorkerId) -> WorkerView;
+    /// The error for a model of which one worker can never fit.
+    fn never_fits(&self, model: ModelId) -> PoolError;
+}
+
+/// A model's queue at this moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueView {
+    /// How many jobs wait in the lanes.
+    pub queued: usize,
+    /// Work waits and no worker has been free since the supervisor was last told so.
+    pub saturated: bool,
+}
+
+/// A ready worker at this moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Since when it has had nothing to do; `None` while it is busy.
+    pub idle_since: Option<Instant>,
+    /// How many jobs it has answered.
+    pub answered: u64,
+}
+
+/// What the supervisor is to do.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Reserve memory and start this worker.
+    Start {
+        /// Of which model.
+        model: ModelId,
+        /// The new worker's id.
+        worker: WorkerId,
+        /// Why.
+        reason: StartReason,
+    },
+    /// Tell this worker to finish what it has in hand and end.
+    Retire {
+        /// Which one.
+        worker: WorkerId,
+        /// Why.
+        reason: RetireReason,
+    },
+    /// Answer everything that waits for this model with the error.
+    FailQueued {
+        /// The model.
+        model: ModelId,
+        /// What the callers are told.
+        error: PoolError,
+    },
+}
+
+/// Why a worker is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub enum StartReason {
+    /// The model has work and no worker, or is being warmed.
+    ColdStart,
+    /// All workers are busy and work has waited.
+    Expand,
+    /// A worker failed.
+    Restart,
+    /// The breaker lets one worker try whether the model works again.
+    Trial,
+}
+
+/// Why a worker is retired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub enum RetireReason {
+    /// It had nothing to do for `idle_after`.
+    Idle,
+    /// Another model needs its memory.
+    Evicted,
+    /// The pool shuts down.
+    Shutdown,
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone)]
+pub enum Exit {
+    /// As it was told to.
+    Retired,
+    /// Loading failed, or its thread could not be started: what waiting callers are told.
+    LoadFailed(PoolError),
+    /// It was serving, and panicked or gave up.
+    Crashed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Loading,
+    Ready,
+    Retiring,
+}
+
+#[derive(Debug)]
+struct Worker {
+    model: ModelId,
+    phase: Phase,
+    loading_since: Instant,
+    load_time: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Breaker {
+    Closed,
+    Open { until: Instant },
+    HalfOpen { trial: Option<WorkerId> },
+}
+
+#[derive(Debug)]
+struct Model {
+    plan: ModelPlan,
+    workers: BTreeSet<WorkerId>,
+    /// Someone asked for workers without sending work.
+    warm: bool,
+    /// A cold start is under way and wants this many workers.
+    cold_target: usize,
+    saturated_since: Option<Instant>,
+    /// Workers that crashed and have not been replaced.
+    to_replace: usize,
+    /// No start before this: the backoff after failures.
+    not_before: Option<Instant>,
+    failures: VecDeque<Instant>,
+    breaker: Breaker,
+    /// Since when the model has waited for memory.
+    short_since: Option<Instant>,
+    last_retired: Option<Instant>,
+    /// What the callers that wait are to be told, once no worker lives.
+    load_error: Option<PoolError>,
+}
+
+/// The outcome of one [`Policy::decide`].
+#[derive(Debug, Default)]
+pub struct Decision {
+    /// What to do, in this order.
+    pub actions: Vec<Action>,
+    /// When to decide again if nothing happens before.
+    pub wake_at: Option<Instant>,
+    /// A model waits for memory that an idle worker could give up: tell the policy when a worker
+    /// becomes idle.
+    pub wants_idle: bool,
+}
+
+impl Decision {
+    fn wake(&mut self, at: Instant) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// The state that decisions are made from.
+#[derive(Debug)]
+pub struct Policy {
+    config: PolicyConfig,
+    rng: fastrand::Rng,
+    models: BTreeMap<ModelId, Model>,
+    workers: BTreeMap<WorkerId, Worker>,
+    /// Models that have work, workers or failures; all others cost a decision nothing.
+    active: BTreeSet<ModelId>,
+    next_worker: u64,
+    closing: bool,
+}
+
+impl Policy {
+    /// A policy that knows no model yet.
+    pub fn new(config: PolicyConfig) -> Self {
+        let rng = fastrand::Rng::with_seed(config.seed);
+        Self {
+            config,
+            rng,
+            models: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            active: BTreeSet::new(),
+            next_worker: 0,
+            closing: false,
+        }
+    }
+
+    /// A model was registered.
+    pub fn register(&mut self, id: ModelId, plan: ModelPlan) {
+        let model = Model {
+            plan,
+            workers: BTreeSet::new(),
+            warm: false,
+            cold_target: 0,
+            saturated_since: None,
+            to_replace: 0,
+            not_before: None,
+            failures: VecDeque::new(),
+            breaker: Breaker::Closed,
+            short_since: None,
+            last_retired: None,
+            load_error: None,
+        };
+        self.models.insert(id, model);
+    }
+
+    /// Work waits for a model.
+    pub fn demand(&mut self, id: ModelId) {
+        self.active.insert(id);
+    }
+
+    /// Workers are wanted though no work waits.
+    pub fn warm(&mut self, id: ModelId) {
+        self.active.insert(id);
+        if let Some(model) = self.models.get_mut(&id) {
+            model.warm = true;
+        }
+    }
+
+    /// Pins a model, or takes the pin away.
+    pub fn pin(&mut self, id: ModelId, pinned: bool) {
+        if let Some(model) = self.models.get_mut(&id) {
+            model.plan.pinned = pinned;
+        }
+    }
+
+    /// All workers of a model are busy and work waits.
+    pub fn saturated(&mut self, id: ModelId, now: Instant) {
+        if let Some(model) = self.models.get_mut(&id) {
+            model.saturated_since = Some(now);
+        }
+    }
+
+    /// A worker has loaded its model and serves.
+    pub fn ready(&mut self, id: WorkerId, now: Instant) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        if worker.phase == Phase::Loading {
+            worker.phase = Phase::Ready;
+            worker.load_time = now.saturating_duration_since(worker.loading_since);
+        }
+        if let Some(model) = self.models.get_mut(&worker.model) {
+            model.warm = false;
+            model.load_error = None;
+        }
+    }
+
+    /// A worker is gone, its memory released.
+    pub fn exited(&mut self, id: WorkerId, exit: Exit, now: Instant) {
+        let Some(worker) = self.workers.remove(&id) else {
+            return;
+        };
+        let Some(model) = self.models.get_mut(&worker.model) else {
+            return;
+        };
+        model.workers.remove(&id);
+        self.active.insert(worker.model);
+        match exit {
+            Exit::Retired => return,
+            Exit::LoadFailed(error) => {
+                model.load_error = Some(error);
+                // A model that loads for nobody is not tried again until somebody asks.
+                model.cold_target = 0;
+            }
+            Exit::Crashed if worker.phase == Phase::Ready => model.to_replace += 1,
+            Exit::Crashed => {}
+        }
+
+        let restart = self.config.restart;
+        model.failures.push_back(now);
+        forget_old(&mut model.failures, restart.window, now);
+        let failures = model.failures.len();
+        let backoff = jittered_backoff(&mut self.rng, &restart, failures);
+        model.not_before = Some(now + backoff);
+
+        let failed_trial =
+            matches!(model.breaker, Breaker::HalfOpen { trial } if trial == Some(id));
+        if failed_trial || failures >= restart.max_failures {
+            model.breaker = Breaker::Open {
+                until: now + restart.cooldown,
+            };
+            model.to_replace = 0;
+        }
+    }
+
+    /// No more starts; every worker is to end.
+    pub fn close(&mut self) -> Vec<Action> {
+        self.closing = true;
+        let mut actions = Vec::new();
+        for (&worker, state) in &mut self.workers {
+            if state.phase != Phase::Retiring {
+                state.phase = Phase::Retiring;
+                actions.push(Action::Retire {
+                    worker,
+                    reason: RetireReason::Shutdown,
+                });
+            }
+        }
+        actions
+    }
+
+    /// How long a caller is to wait while the model's breaker is open.
+    pub fn retry_after(&self, id: ModelId, now: Instant) -> Option<Duration> {
+        match self.models.get(&id)?.breaker {
+            Breaker::Open { until } if until > now => Some(until - now),
+            _ => None,
+        }
+    }
+
+    /// How long until the model may be started again after a failure; `None` if nothing waits for
+    /// that.
+    pub fn restart_after(&self, id: ModelId, now: Instant) -> Option<Duration> {
+        let not_before = self.models.get(&id)?.not_before?;
+        Some(not_before.saturating_duration_since(now))
+    }
+
+    /// How many workers live: loading, ready or retiring.
+    pub fn live_workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// What to do now.
+    pub fn decide(&mut self, now: Instant, view: &impl View) -> Decision {
+        let mut decision = Decision::default();
+        if self.closing {
+            return decision;
+        }
+        let mut budget = Budget::new(self, view);
+        for id in self.by_waiting_time() {
+            self.settle_breaker(id, now, view);
+            self.decide_starts(id, now, view, &mut budget, &mut decision);
+            self.decide_idle(id, now, view, &mut decision);
+            self.drop_if_quiet(id, view);
+        }
+        decision
+    }
+
+    /// Active models, those first that have waited for memory longest.
+    fn by_waiting_time(&self) -> Vec<ModelId> {
+        let mut ids: Vec<ModelId> = self.active.iter().copied().collect();
+        ids.sort_by_key(|id| {
+            let short_since = self.models.get(id).and_then(|model| model.short_since);
+            (short_since.is_none(), short_since, *id)
+        });
+        ids
+    }
+
+    /// Closes a half-open breaker whose trial worker has proved itself.
+    fn settle_breaker(&mut self, id: ModelId, now: Instant, view: &impl View) {
+        let window = self.config.restart.window;
+        let Some(model) = self.models.get_mut(&id) else {
+            return;
+        };
+        forget_old(&mut model.failures, window, now);
+        let Breaker::HalfOpen { trial: Some(trial) } = model.breaker else {
+            return;
+        };
+        match self.workers.get(&trial) {
+            Some(worker) if worker.phase == Phase::Loading => {}
+            Some(_) if view.worker(trial).answered == 0 => {}
+            Some(_) => {
+                model.breaker = Breaker::Closed;
+                model.failures.clear();
+            }
+            None => model.breaker = Breaker::HalfOpen { trial: None },
+        }
+    }
+
+    fn decide_starts(
+        &mut self,
+        id: ModelId,
+        now: Instant,
+        view: &impl View,
+        budget: &mut Budget,
+        decision: &mut Decision,
+    ) {
+        let queue = view.queue(id);
+        let (serving, loading) = self.count(id);
+        let expand_after = self.config.expand_after;
+        let cold_start_workers = self.config.cold_start_workers;
+        let Some(model) = self.models.get_mut(&id) else {
+            return;
+        };
+        let wanted = queue.queued > 0 || model.warm;
+        let live = serving + loading;
+
+        if live == 0
+            && let Some(error) = model.load_error.take()
+            && wanted
+        {
+            // The load that these callers waited for has failed.
+            model.warm = false;
+            model.short_since = None;
+            decision.actions.push(Action::FailQueued { model: id, error });
+            return;
+        }
+        if let Breaker::Open { until } = model.breaker {
+            if now < until {
+                if live == 0 && wanted {
+                    model.warm = false;
+                    let error = PoolError::Unavailable {
+                        model: model.plan.name.clone(),
+                        retry_after: until - now,
+                    };
+                    decision.actions.push(Action::FailQueued { model: id, error });
+                }
+                return;
+            }
+            model.breaker = if serving > 0 {
+                // Workers that outlived the failures have shown that the model works.
+                Breaker::Closed
+            } else {
+                Breaker::HalfOpen { trial: None }
+            };
+        }
+
+        // How many workers the model should have, and why.
+        let trial_only = matches!(model.breaker, Breaker::HalfOpen { .. });
+        let (target, reason) = if trial_only {
+            (usize::from(wanted).max(live.min(1)), StartReason::Trial)
+        } else if live == 0 && wanted {
+            let reason = if model.failures.is_empty() {
+                StartReason::ColdStart
+            } else {
+                StartReason::Restart
+            };
+            model.cold_target = cold_start_workers.min(model.plan.max_workers);
+            (model.cold_target, reason)
+        } else if model.to_replace > 0 {
+            (live + model.to_replace, StartReason::Restart)
+        } else if loading > 0 && live < model.cold_target {
+            (model.cold_target, StartReason::ColdStart)
+        } else if !queue.saturated {
+            model.saturated_since = None;
+            (live, StartReason::Expand)
+        } else {
+            // Saturated without a report: the report came for a state that has passed.
+            let since = *model.saturated_since.get_or_insert(now);
+            let due = since + expand_after;
+            if loading > 0 || live >= model.plan.max_workers {
+                (live, StartReason::Expand)
+            } else if now < due {
+                decision.wake(due);
+                (live, StartReason::Expand)
+            } else {
+                (live + 1, StartReason::Expand)
+            }
+        };
+        let target = target.min(model.plan.max_workers);
+        if target <= live {
+            model.short_since = None;
+            if live > 0 && loading == 0 {
+                model.cold_target = 0;
+            }
+            return;
+        }
+        if let Some(not_before) = model.not_before.filter(|&at| now < at) {
+            decision.wake(not_before);
+            return;
+        }
+        model.not_before = None;
+
+        let bytes = model.plan.worker_bytes;
+        if bytes > view.limit_bytes() {
+            model.warm = false;
+            decision.actions.push(Action::FailQueued {
+                model: id,
+                error: view.never_fits(id),
+            });
+            return;
+        }
+        for nth in live..target {
+            // The second worker of a cold start is a convenience: it takes free memory only.
+            let may_evict = nth == 0 || reason != StartReason::ColdStart;
+            if !budget.take(bytes) {
+                if may_evict {
+                    self.make_room(id, bytes, view, budget, decision, now);
+                } else if let Some(model) = self.models.get_mut(&id) {
+                    model.cold_target = live.max(nth);
+                }
+                return;
+            }
+            self.start(id, reason, now, decision);
+        }
+    }
+
+    fn start(&mut self, id: ModelId, reason: StartReason, now: Instant, decision: &mut Decision) {
+        let Some(model) = self.models.get_mut(&id) else {
+            return;
+        };
+        self.next_worker += 1;
+        let worker = WorkerId(self.next_worker);
+        model.workers.insert(worker);
+        model.short_since = None;
+        // What waits keeps waiting while this one loads; the next expansion is timed afresh.
+        model.saturated_since = None;
+        match reason {
+            StartReason::Restart => model.to_replace = model.to_replace.saturating_sub(1),
+            StartReason::Trial => {
+                model.breaker = Breaker::HalfOpen {
+                    trial: Some(worker),
+                };
+            }
+            StartReason::ColdStart | StartReason::Expand => {}
+        }
+        self.workers.insert(
+            worker,
+            Worker {
+                model: id,
+                phase: Phase::Loading,
+                loading_since: now,
+                load_time: Duration::ZERO,
+            },
+        );
+        decision.actions.push(Action::Start {
+            model: id,
+            worker,
+            reason,
+        });
+    }
+
+    /// Retires idle workers of other models, least valuable first, until `bytes` will be free. If
+    /// that cannot be had now, the model waits, and nothing is retired in vain.
+    fn make_room(
+        &mut self,
+        id: ModelId,
+        bytes: u64,
+        view: &impl View,
+        budget: &mut Budget,
+        decision: &mut Decision,
+        now: Instant,
+    ) {
+        if let Some(model) = self.models.get_mut(&id) {
+            model.short_since.get_or_insert(now);
+        }
+        let missing = bytes.saturating_sub(budget.free + budget.coming);
+        if missing > 0 {
+            let mut victims = Vec::new();
+            let mut found = 0;
+            for (worker, worker_bytes) in self.evictable(id, now, view) {
+                if found >= missing {
+                    break;
+                }
+                found += worker_bytes;
+                victims.push(worker);
+            }
+            if found < missing {
+                // Smaller models may use what is free meanwhile: one that cannot start must not
+                // hold up those that can.
+                decision.wants_idle = true;
+                return;
+            }
+            budget.coming += found;
+            for worker in victims {
+                self.retire(worker, RetireReason::Evicted, decision);
+            }
+        }
+        budget.hold(bytes);
+    }
+
+    /// Idle workers that may give way to `id`, least valuable first: a worker is worth its reload
+    /// time, per byte that it holds and second that it has been idle.
+    fn evictable(&self, id: ModelId, now: Instant, view: &impl View) -> Vec<(WorkerId, u64)> {
+        let mut candidates = Vec::new();
+        for (&other, model) in &self.models {
+            if other == id || model.plan.pinned || view.queue(other).queued > 0 {
+                continue;
+            }
+            let mut idle: Vec<(f64, WorkerId)> = Vec::new();
+            let mut live = 0;
+            for &worker in &model.workers {
+                let Some(state) = self.workers.get(&worker) else {
+                    continue;
+                };
+                live += usize::from(state.phase != Phase::Retiring);
+                if state.phase != Phase::Ready {
+                    continue;
+                }
+                let Some(idle_since) = view.worker(worker).idle_since else {
+                    continue;
+                };
+                let idle_seconds = now.saturating_duration_since(idle_since).as_secs_f64();
+                let reload_seconds = state.load_time.as_secs_f64();
+                let bytes = model.plan.worker_bytes.max(1) as f64;
+                let value = (reload_seconds + 0.001) / (bytes * (idle_seconds + 0.001));
+                idle.push((value, worker));
+            }
+            idle.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let spare = live.saturating_sub(model.plan.min_workers);
+            let bytes = model.plan.worker_bytes;
+            candidates.extend(
+                idle.into_iter()
+                    .take(spare)
+                    .map(|(value, worker)| (value, worker, bytes)),
+            );
+        }
+        candidates.sort_by(|a, b| a.0.total_cmp(&b.0));
+        candidates
+            .into_iter()
+            .map(|(_, worker, bytes)| (worker, bytes))
+            .collect()
+    }
+
+    fn decide_idle(
+        &mut self,
+        id: ModelId,
+        now: Instant,
+        view: &impl View,
+        decision: &mut Decision,
+    ) {
+        let idle_after = self.config.idle_after;
+        let (serving, loading) = self.count(id);
+        let Some(model) = self.models.get(&id) else {
+            return;
+        };
+        let floor = if model.plan.pinned {
+            model.plan.min_workers.max(1)
+        } else {
+            model.plan.min_workers
+        };
+        if serving + loading <= floor {
+            return;
+        }
+        let least_recently_used = model
+            .workers
+            .iter()
+            .filter(|worker| {
+                self.workers
+                    .get(worker)
+                    .is_some_and(|state| state.phase == Phase::Ready)
+            })
+            .filter_map(|&worker| Some((view.worker(worker).idle_since?, worker)))
+            .min();
+        let Some((idle_since, worker)) = least_recently_used else {
+            // All are busy: look again when the first of them could have been idle long enough.
+            if serving > 0 {
+                decision.wake(now + idle_after);
+            }
+            return;
+        };
+        let counted_from = model.last_retired.map_or(idle_since, |at| at.max(idle_since));
+        let due = counted_from + idle_after;
+        if now < due {
+            decision.wake(due);
+            return;
+        }
+        if let Some(model) = self.models.get_mut(&id) {
+            model.last_retired = Some(now);
+        }
+        self.retire(worker, RetireReason::Idle, decision);
+        decision.wake(now + idle_after);
+    }
+
+    fn retire(&mut self, worker: WorkerId, reason: RetireReason, decision: &mut Decision) {
+        if let Some(state) = self.workers.get_mut(&worker) {
+            state.phase = Phase::Retiring;
+            decision.actions.push(Action::Retire { worker, reason });
+        }
+    }
+
+    /// A model without workers, work or wishes needs no more decisions until something happens.
+    fn drop_if_quiet(&mut self, id: ModelId, view: &impl View) {
+        let quiet = self.models.get(&id).is_none_or(|model| {
+            model.workers.is_empty()
+                && !model.warm
+                && model.to_replace == 0
+                && view.queue(id).queued == 0
+        });
+        if quiet {
+            self.active.remove(&id);
+        }
+    }
+
+    fn count(&self, id: ModelId) -> (usize, usize) {
+        let Some(model) = self.models.get(&id) else {
+            return (0, 0);
+        };
+        let phases = model
+            .workers
+            .iter()
+            .filter_map(|worker| self.workers.get(worker))
+            .map(|worker| worker.phase);
+        phases.fold((0, 0), |(serving, loading), phase| match phase {
+            Phase::Ready => (serving + 1, loading),
+            Phase::Loading => (serving, loading + 1),
+            Phase::Retiring => (serving, loading),
+        })
+    }
+}
+
+/// Memory as one decision spends it.
+struct Budget {
+    /// Unreserved, and not promised to a model that waits.
+    free: u64,
+    /// Held by workers that are on their way out, and not promised.
+    coming: u64,
+}
+
+impl Budget {
+    fn new(policy: &Policy, view: &impl View) -> Self {
+        let coming = policy
+            .workers
+            .values()
+            .filter(|worker| worker.phase == Phase::Retiring)
+            .filter_map(|worker| policy.models.get(&worker.model))
+            .map(|model| model.plan.worker_bytes)
+            .sum();
+        Self {
+            free: view.limit_bytes().saturating_sub(view.reserved_bytes()),
+            coming,
+        }
+    }
+
+    fn take(&mut self, bytes: u64) -> bool {
+        let fits = bytes <= self.free;
+        if fits {
+            self.free -= bytes;
+        }
+        fits
+    }
+
+    /// Keeps `bytes` for a model that waits: first what is free, then what is coming.
+    fn hold(&mut self, bytes: u64) {
+        let from_free = bytes.min(self.free);
+        self.free -= from_free;
+        self.coming = self.coming.saturating_sub(bytes - from_free);
+    }
+}
+
+fn forget_old(failures: &mut VecDeque<Instant>, window: Duration, now: Instant) {
+    while failures
+        .front()
+        .is_some_and(|&at| now.saturating_duration_since(at) >= window)
+    {
+        failures.pop_front();
+    }
+}
+
+/// "Full jitter": evenly between nothing and the exponential bound, so that workers that failed
+/// together do not come back together.
+fn jittered_backoff(
+    rng: &mut fastrand::Rng,
+    restart: &RestartConfig,
+    failures: usize,
+) -> Duration {
+    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    let factor = 2u32.checked_pow(doublings).unwrap_or(u32::MAX);
+    let bound = restart
+        .initial_backoff
+        .saturating_mul(factor)
+        .min(restart.max_backoff);
+    bound.mul_f64(rng.f64())
+}

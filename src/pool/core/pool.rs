@@ -1,0 +1,268 @@
+//! The pool: the one thing that a service starts.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ractor::Actor;
+use tokio::sync::oneshot;
+
+use super::capability::Capability;
+use super::config::PoolConfig;
+use super::error::PoolError;
+use super::events::EventStream;
+use super::handle::ModelHandle;
+use super::ids::ModelId;
+use super::memory::{Ledger, MIB, MemoryLimit};
+use super::policy::PolicyConfig;
+use super::registration::{AnyModel, PoolShared, Registration};
+use super::shutdown::ShutdownReport;
+use super::status::{MemoryStatus, PoolStatus};
+use super::supervisor::{Supervisor, SupervisorLink, SupervisorMessage};
+use crate::model::ModelSpec;
+
+/// How long running work gets when a pool is dropped without [`Pool::shutdown`].
+const GRACE_ON_DROP: Duration = Duration::from_secs(10);
+
+/// Keeps models loaded and serves them. Cheap to clone; clones are the same pool.
+///
+/// A pool lives on the tokio runtime that it was started on. When the last clone is dropped, the
+/// pool shuts down in the background; handles that are left are told
+/// [`PoolError::ShuttingDown`]. [`shutdown`](Self::shutdown) does the same and waits.
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<PoolShared>,
+    models: Mutex<Models>,
+    closing: AtomicBool,
+    supervisor: tokio::sync::Mutex<Option<ractor::concurrency::JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Models {
+    ordered: Vec<Arc<dyn AnyModel>>,
+    by_name: HashMap<String, ModelId>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.supervisor.cast(SupervisorMessage::Shutdown {
+            grace: GRACE_ON_DROP,
+            reply: None,
+        });
+    }
+}
+
+impl Pool {
+    /// Starts a pool with no models in it, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`PoolError::InvalidConfig`] if a setting makes no sense.
+    pub async fn start(config: PoolConfig) -> Result<Self, PoolError> {
+        config.validate()?;
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(PoolError::InvalidConfig {
+                field: "runtime",
+                reason: "must be a tokio runtime".to_owned(),
+            });
+        }
+        let limit = MemoryLimit::new(config.memory, config.probe.total_mb());
+        let policy = PolicyConfig {
+            cold_start_workers: config.cold_start_workers,
+            expand_after: config.expand_after,
+            idle_after: config.idle_after,
+            restart: config.restart,
+            seed: config.jitter_seed.unwrap_or_else(|| fastrand::u64(..)),
+        };
+        let make_shared = Box::new(move |supervisor: SupervisorLink| {
+            let freed = supervisor.clone();
+            let ledger = Ledger::new(limit, move || freed.cast(SupervisorMessage::MemoryFreed));
+            Arc::new(PoolShared::new(config, ledger, supervisor))
+        });
+        let (started, shared) = oneshot::channel();
+        let (_, supervisor) = Actor::spawn(None, Supervisor, (policy, make_shared, started))
+            .await
+            .map_err(|error| PoolError::Internal(format!("supervisor: {error}")))?;
+        let shared = shared
+            .await
+            .map_err(|_| PoolError::Internal("the supervisor did not start".to_owned()))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared,
+                models: Mutex::default(),
+                closing: AtomicBool::new(false),
+                supervisor: tokio::sync::Mutex::new(Some(supervisor)),
+            }),
+        })
+    }
+
+    /// Makes a model known. Nothing is loaded before its first request.
+    ///
+    /// # Errors
+    /// [`PoolError::AlreadyRegistered`] if the name is taken, [`PoolError::InvalidConfig`] if a
+    /// setting makes no sense, [`PoolError::ShuttingDown`] after shutdown.
+    pub fn register<C: Capability>(
+        &self,
+        spec: ModelSpec<C>,
+    ) -> Result<ModelHandle<C>, PoolError> {
+        spec.validate()?;
+        if self.inner.closing.load(Ordering::Acquire) {
+            return Err(PoolError::ShuttingDown);
+        }
+        let registration = {
+            let mut models = self.models();
+            let name = spec.info.name.clone();
+            if models.by_name.contains_key(&name) {
+                return Err(PoolError::AlreadyRegistered { model: name });
+            }
+            let id = ModelId(models.ordered.len() as u64 + 1);
+            let registration = Registration::new(id, spec, Arc::clone(&self.inner.shared));
+            models.by_name.insert(name, id);
+            models.ordered.push(registration.clone());
+            registration
+        };
+        let message = SupervisorMessage::Register(registration.clone());
+        if self.inner.shared.supervisor.try_cast(message).is_some() {
+            registration.close(PoolError::ShuttingDown);
+            return Err(PoolError::ShuttingDown);
+        }
+        Ok(ModelHandle::new(registration))
+    }
+
+    fn models(&self) -> std::sync::MutexGuard<'_, Models> {
+        // The map is whole at every point where a panic could strike.
+        self.inner
+            .models
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The supervisor's message for a handle's model, if the handle is this pool's.
+    fn own<C: Capability>(&self, handle: &ModelHandle<C>) -> Result<ModelId, PoolError> {
+        let registration = handle.registration();
+        if Arc::ptr_eq(&registration.pool, &self.inner.shared) {
+            return Ok(registration.id);
+        }
+        Err(PoolError::NotRegistered {
+            model: registration.info.name.clone(),
+        })
+    }
+
+    /// Starts a model's workers before the first request, and waits until one of them serves.
+    ///
+    /// # Errors
+    /// What a first request would be told: [`PoolError::LoadFailed`],
+    /// [`PoolError::MemoryExhausted`], [`PoolError::Unavailable`], or
+    /// [`PoolError::DeadlineExceeded`] after the pool's default deadline.
+    pub async fn warm<C: Capability>(&self, handle: &ModelHandle<C>) -> Result<(), PoolError> {
+        let model = self.own(handle)?;
+        let (reply, warmed) = oneshot::channel();
+        let shared = &self.inner.shared;
+        shared
+            .supervisor
+            .cast(SupervisorMessage::Warm { model, reply });
+        let allowed = shared.config.default_deadline;
+        match tokio::time::timeout(allowed, warmed).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(PoolError::ShuttingDown),
+            Err(_) => Err(PoolError::DeadlineExceeded {
+                model: handle.info().name.clone(),
+                allowed,
+            }),
+        }
+    }
+
+    /// Pins a model, or takes its pin away: a pinned model keeps its workers when others need
+    /// room, and its last one when it is idle.
+    ///
+    /// # Errors
+    /// [`PoolError::NotRegistered`] if the handle is another pool's.
+    pub fn pin<C: Capability>(
+        &self,
+        handle: &ModelHandle<C>,
+        pinned: bool,
+    ) -> Result<(), PoolError> {
+        let model = self.own(handle)?;
+        self.inner
+            .shared
+            .supervisor
+            .cast(SupervisorMessage::Pin { model, pinned });
+        Ok(())
+    }
+
+    /// The pool at this moment.
+    pub fn status(&self) -> PoolStatus {
+        let shared = &self.inner.shared;
+        let ledger = &shared.ledger;
+        let limit = ledger.limit();
+        let now = Instant::now();
+        let models: Vec<Arc<dyn AnyModel>> = self.models().ordered.clone();
+        PoolStatus {
+            memory: MemoryStatus {
+                total_mb: limit.total_mb,
+                limit_mb: limit.limit_mb,
+                reserved_mb: ledger.reserved_mb(),
+                peak_mb: ledger.peak_bytes().div_ceil(MIB),
+            },
+            models: models.iter().map(|model| model.status(now)).collect(),
+            threads: shared.threads(),
+            shutting_down: self.inner.closing.load(Ordering::Acquire),
+        }
+    }
+
+    /// Everything that happens to workers from now on.
+    pub fn events(&self) -> EventStream {
+        self.inner.shared.events.subscribe()
+    }
+
+    /// Ends the pool: no new work, waiting callers are answered with
+    /// [`PoolError::ShuttingDown`], running work is finished within `grace`, threads are joined.
+    /// A thread that does not come back in time is abandoned and named in the report.
+    pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
+        self.inner.closing.store(true, Ordering::Release);
+        let (reply, finished) = oneshot::channel();
+        let message = SupervisorMessage::Shutdown {
+            grace,
+            reply: Some(reply),
+        };
+        if self.inner.shared.supervisor.try_cast(message).is_some() {
+            // It has shut down before.
+            return ShutdownReport::default();
+        }
+        let report = finished.await.unwrap_or_default();
+        if let Some(supervisor) = self.inner.supervisor.lock().await.take() {
+            // It has replied, so it is about to stop; how it ends makes no difference any more.
+            drop(supervisor.await);
+        }
+        report
+    }
+
+    /// What is left of the pool: threads, permits and bytes. All zero after a shutdown that
+    /// abandoned nothing.
+    #[cfg(feature = "testing")]
+    pub fn census(&self) -> crate::testing::Census {
+        let shared = &self.inner.shared;
+        let models: Vec<Arc<dyn AnyModel>> = self.models().ordered.clone();
+        crate::testing::Census {
+            threads: shared.threads(),
+            permits: models.iter().map(|model| model.permits_taken()).sum(),
+            queued: models.iter().map(|model| model.queue().queued).sum(),
+            reserved_bytes: shared.ledger.reserved_bytes(),
+            supervisor_alive: !shared.supervisor.is_stopped(),
+        }
+    }
+}

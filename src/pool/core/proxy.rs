@@ -1,0 +1,256 @@
+//! The actor around one worker: it forwards requests, watches the thread and reports.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, unbounded};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::capability::Capability;
+use super::error::PoolError;
+use super::events::EventKind;
+use super::hand::Hand;
+use super::job::Job;
+use super::memory::Reservation;
+use super::registration::Registration;
+use super::supervisor::SupervisorMessage;
+use super::worker::{
+    Control, Outcome, Seat, WorkerBoard, WorkerState, serve, spawn_worker_thread,
+};
+use crate::models::ModelError;
+
+/// A thread has this long to end after it has said that it is about to.
+const JOIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// The reason with which a proxy stops whose thread did not come back.
+pub(crate) const ABANDONED: &str = "abandoned";
+
+/// What a proxy is sent.
+pub(crate) enum ProxyMessage<C: Capability> {
+    /// A request for the model's lanes.
+    Forward(Job<C>),
+    /// An order from the supervisor.
+    Command(ProxyCommand),
+    /// News from the worker's thread.
+    Report(WorkerReport),
+}
+
+/// What the supervisor may order, whatever the model's capability.
+#[derive(Debug, Clone)]
+pub(crate) enum ProxyCommand {
+    /// Let the worker finish what it has in hand, then end.
+    Retire,
+    /// Answer what the worker has in hand with the error, and wait for its thread no longer.
+    Abandon(PoolError),
+}
+
+impl<C: Capability> From<ProxyCommand> for ProxyMessage<C> {
+    fn from(command: ProxyCommand) -> Self {
+        Self::Command(command)
+    }
+}
+
+impl<C: Capability> TryFrom<ProxyMessage<C>> for ProxyCommand {
+    type Error = ();
+
+    fn try_from(message: ProxyMessage<C>) -> Result<Self, ()> {
+        match message {
+            ProxyMessage::Command(command) => Ok(command),
+            ProxyMessage::Forward(_) | ProxyMessage::Report(_) => Err(()),
+        }
+    }
+}
+
+/// What a worker's thread tells its proxy.
+pub(crate) enum WorkerReport {
+    Ready { load_time: Duration },
+    /// The thread is about to end; model and memory are given back.
+    Exited(Outcome),
+}
+
+/// Why a proxy failed; the supervisor finds it in the supervision event.
+#[derive(Debug, thiserror::Error)]
+#[error("worker failed: {reason}")]
+pub(crate) struct WorkerFailure {
+    /// For loads that failed: what waiting callers are told.
+    pub(crate) load_error: Option<PoolError>,
+    pub(crate) reason: String,
+}
+
+/// The actor. Its state is [`ProxyState`].
+pub(crate) struct Proxy<C: Capability> {
+    pub(crate) registration: Arc<Registration<C>>,
+}
+
+/// What a proxy needs to start its worker.
+pub(crate) struct ProxyArguments {
+    pub(crate) board: Arc<WorkerBoard>,
+    pub(crate) reservation: Reservation,
+}
+
+pub(crate) struct ProxyState<C: Capability> {
+    board: Arc<WorkerBoard>,
+    hand: Arc<Hand<C>>,
+    control: Sender<Control>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<C: Capability> Actor for Proxy<C> {
+    type Msg = ProxyMessage<C>;
+    type State = ProxyState<C>;
+    type Arguments = ProxyArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        arguments: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let registration = &self.registration;
+        let ProxyArguments { board, reservation } = arguments;
+        let hand = Arc::new(Hand::new(registration.info.name.clone()));
+        let (control, orders) = unbounded();
+        let load_error = Arc::new(OnceLock::new());
+        registration.pool.thread_started();
+        let seat = Seat {
+            registration: Arc::clone(registration),
+            board: Arc::clone(&board),
+            hand: Arc::clone(&hand),
+            control: orders,
+            proxy: myself,
+            reservation: Some(reservation),
+            load_error: Arc::clone(&load_error),
+            loading_since: Instant::now(),
+            outcome: None,
+        };
+        let thread = spawn_worker_thread(
+            loader(Arc::clone(registration), Arc::clone(&board), load_error),
+            board.name.clone(),
+            move |model| serve(model, seat),
+        )?;
+        Ok(ProxyState {
+            board,
+            hand,
+            control,
+            thread: Some(thread),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ProxyMessage::Forward(job) => {
+                let lanes = &self.registration.lanes;
+                lanes.push(job);
+                lanes.report_if_saturated();
+            }
+            ProxyMessage::Command(ProxyCommand::Retire) => {
+                // A thread that has ended already has reported so.
+                let _ = state.control.send(Control::Retire);
+            }
+            ProxyMessage::Command(ProxyCommand::Abandon(error)) => {
+                state.hand.fail_all(&error);
+                myself.stop(Some(ABANDONED.to_owned()));
+            }
+            ProxyMessage::Report(WorkerReport::Ready { load_time }) => {
+                let supervisor = &self.registration.pool.supervisor;
+                supervisor.cast(SupervisorMessage::Ready {
+                    worker: state.board.id,
+                    load_time,
+                });
+            }
+            ProxyMessage::Report(WorkerReport::Exited(outcome)) => {
+                let panic_message = match state.thread.take() {
+                    Some(thread) => join(thread).await,
+                    None => None,
+                };
+                match self.failure(outcome, panic_message) {
+                    None => myself.stop(None),
+                    Some(failure) => return Err(Box::new(failure)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<C: Capability> Proxy<C> {
+    fn failure(&self, outcome: Outcome, panic_message: Option<String>) -> Option<WorkerFailure> {
+        let panicked = || panic_message.unwrap_or_else(|| "the thread panicked".to_owned());
+        let (load_error, reason) = match outcome {
+            Outcome::Retired => return None,
+            Outcome::StepFailed(error) => (None, describe(&error)),
+            Outcome::LoadFailed(source) => {
+                let reason = describe(&source);
+                (Some(source), reason)
+            }
+            Outcome::Panicked {
+                while_loading: true,
+            } => {
+                let reason = format!("panicked while loading: {}", panicked());
+                (Some(ModelError::Other(reason.clone())), reason)
+            }
+            Outcome::Panicked {
+                while_loading: false,
+            } => (None, format!("panicked: {}", panicked())),
+        };
+        let load_error = load_error.map(|source| PoolError::LoadFailed {
+            model: self.registration.info.name.clone(),
+            source,
+        });
+        Some(WorkerFailure { load_error, reason })
+    }
+}
+
+/// The loader as it runs on the worker's thread.
+fn loader<C: Capability>(
+    registration: Arc<Registration<C>>,
+    board: Arc<WorkerBoard>,
+    load_error: Arc<OnceLock<ModelError>>,
+) -> impl FnOnce() -> Result<Box<C::Model>, ModelError> + Send {
+    move || {
+        board.set_state(WorkerState::Loading);
+        registration.pool.events.emit(
+            &registration.info.name,
+            Some(board.id),
+            EventKind::Loading,
+        );
+        let loaded = (registration.loader)();
+        if let Err(error) = &loaded {
+            load_error.get_or_init(|| error.clone());
+        }
+        loaded
+    }
+}
+
+/// Joins a thread that has said that it ends, off the async threads and for a bounded time. The
+/// answer is its panic's message, if it panicked.
+async fn join(thread: JoinHandle<()>) -> Option<String> {
+    let joining = tokio::task::spawn_blocking(move || thread.join());
+    let joined = tokio::time::timeout(JOIN_LIMIT, joining).await.ok()?.ok()?;
+    let payload = joined.err()?;
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(|message| (*message).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    // A payload is the model's own value, and may panic once more when it is dropped.
+    drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+    Some(message.unwrap_or_else(|| "with a payload that is not text".to_owned()))
+}
+
+/// An error and its sources on one line.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

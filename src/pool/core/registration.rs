@@ -1,0 +1,426 @@
+//! A registered model: what its handles, proxies and workers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use ractor::{Actor, ActorCell, ActorRef, MessagingErr, SpawnErr};
+
+use super::capability::Capability;
+use super::config::PoolConfig;
+use super::error::PoolError;
+use super::events::EventBus;
+use super::ids::{ModelId, WorkerId};
+use super::job::Job;
+use super::lanes::Lanes;
+use super::memory::{Ledger, MIB, MemoryDemand, MemoryLimit, Reservation};
+use super::metrics::ModelStats;
+use super::policy::{ModelPlan, QueueView};
+use super::proxy::{Proxy, ProxyArguments, ProxyCommand, ProxyMessage};
+use super::status::{ModelStatus, QueueStatus, WorkerStatus};
+use super::step::ComputeBudget;
+use super::supervisor::{SupervisorLink, SupervisorMessage};
+use super::worker::WorkerBoard;
+use crate::model::{Loader, ModelInfo, ModelSettings};
+
+/// What all parts of one pool share.
+pub(crate) struct PoolShared {
+    pub(crate) config: PoolConfig,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) events: EventBus,
+    pub(crate) compute: ComputeBudget,
+    pub(crate) supervisor: SupervisorLink,
+    /// The zero of the times on the workers' boards.
+    pub(crate) epoch: Instant,
+    threads: AtomicUsize,
+    idle_wanted: AtomicBool,
+}
+
+impl PoolShared {
+    pub(crate) fn new(config: PoolConfig, ledger: Arc<Ledger>, supervisor: SupervisorLink) -> Self {
+        Self {
+            ledger,
+            events: EventBus::new(),
+            compute: ComputeBudget::new(config.compute_threads),
+            supervisor,
+            epoch: Instant::now(),
+            threads: AtomicUsize::new(0),
+            idle_wanted: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    pub(crate) fn thread_started(&self) {
+        self.threads.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn thread_ended(&self) {
+        self.threads.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Worker threads that have not ended, abandoned ones among them.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.load(Ordering::Acquire)
+    }
+
+    /// Asks workers to report when they become idle: a model waits for memory.
+    pub(crate) fn want_idle(&self, wanted: bool) {
+        self.idle_wanted.store(wanted, Ordering::Release);
+    }
+
+    pub(crate) fn take_idle_wanted(&self) -> bool {
+        self.idle_wanted.load(Ordering::Acquire) && self.idle_wanted.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// A proxy, and its worker's board.
+pub(crate) struct Route<C: Capability> {
+    board: Arc<WorkerBoard>,
+    proxy: ActorRef<ProxyMessage<C>>,
+}
+
+impl<C: Capability> Clone for Route<C> {
+    fn clone(&self) -> Self {
+        Self {
+            board: Arc::clone(&self.board),
+            proxy: self.proxy.clone(),
+        }
+    }
+}
+
+/// A model as it is registered: everything about it but its workers' own state.
+pub(crate) struct Registration<C: Capability> {
+    pub(crate) id: ModelId,
+    pub(crate) info: ModelInfo,
+    pub(crate) settings: ModelSettings,
+    pub(crate) loader: Loader<C>,
+    pub(crate) caller_side: C::CallerSide,
+    pub(crate) lanes: Arc<Lanes<C>>,
+    pub(crate) pool: Arc<PoolShared>,
+    routes: ArcSwap<Vec<Route<C>>>,
+    next_route: AtomicUsize,
+    unavailable_until: Mutex<Option<Instant>>,
+}
+
+impl<C: Capability> Registration<C> {
+    pub(crate) fn new(
+        id: ModelId,
+        spec: crate::model::ModelSpec<C>,
+        pool: Arc<PoolShared>,
+    ) -> Arc<Self> {
+        let capacity = spec
+            .settings
+            .queue_capacity
+            .unwrap_or(pool.config.queue_capacity);
+        let stats = Arc::new(ModelStats::new(&spec.info.name));
+        let lanes = Arc::new(Lanes::new(
+            id,
+            spec.info.name.clone(),
+            capacity,
+            stats,
+            pool.supervisor.clone(),
+        ));
+        Arc::new(Self {
+            id,
+            info: spec.info,
+            settings: spec.settings,
+            loader: spec.loader,
+            caller_side: spec.caller_side,
+            lanes,
+            pool,
+            routes: ArcSwap::from_pointee(Vec::new()),
+            next_route: AtomicUsize::new(0),
+            unavailable_until: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn batch_turn_every(&self) -> usize {
+        self.pool.config.batch_turn_every
+    }
+
+    /// Sends a job on its way: to a proxy, or while there is none, to the supervisor.
+    pub(crate) fn submit(&self, mut job: Job<C>) {
+        let routes = self.routes.load();
+        let first = self.next_route.fetch_add(1, Ordering::Relaxed);
+        for offset in 0..routes.len() {
+            let route = &routes[first.wrapping_add(offset) % routes.len()];
+            match route.proxy.send_message(ProxyMessage::Forward(job)) {
+                Ok(()) => return,
+                // That proxy has just died; the next one may not have.
+                Err(MessagingErr::SendErr(ProxyMessage::Forward(returned))) => job = returned,
+                // The mailbox took the job along; dropping it has put it back into its lane.
+                Err(_) => return,
+            }
+        }
+        self.pool.supervisor.submit(self.id, Box::new(job));
+    }
+
+    fn update_routes(&self, change: impl Fn(&mut Vec<Route<C>>)) {
+        // Only the supervisor changes the routes, so nothing is lost between load and store.
+        let mut routes = Vec::clone(&self.routes.load());
+        change(&mut routes);
+        let count = routes.len();
+        self.routes.store(Arc::new(routes));
+        self.lanes.set_proxies(count);
+        self.lanes.stats().workers(count);
+    }
+}
+
+/// A job whose capability the supervisor need not know.
+pub(crate) trait QueuedJob: Send {
+    /// Puts it in its model's line.
+    fn enqueue(self: Box<Self>);
+    /// Ends it.
+    fn fail(self: Box<Self>, error: PoolError);
+}
+
+impl<C: Capability> QueuedJob for Job<C> {
+    fn enqueue(self: Box<Self>) {
+        if let Some(home) = self.home() {
+            home.push(*self);
+        }
+    }
+
+    fn fail(self: Box<Self>, error: PoolError) {
+        Job::fail(*self, error);
+    }
+}
+
+/// A worker as the supervisor keeps it, whatever its model's capability.
+#[derive(Debug, Clone)]
+pub struct WorkerHandle {
+    id: WorkerId,
+    name: String,
+    model: ModelId,
+    cell: ActorCell,
+    proxy: ractor::DerivedActorRef<ProxyCommand>,
+}
+
+impl WorkerHandle {
+    /// The worker's id.
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// The name of its proxy and thread.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The model that it serves.
+    pub fn model(&self) -> ModelId {
+        self.model
+    }
+
+    pub(crate) fn cell(&self) -> &ActorCell {
+        &self.cell
+    }
+
+    pub(crate) fn order(&self, command: ProxyCommand) {
+        // A proxy that is gone has nothing left to order.
+        drop(self.proxy.send_message(command));
+    }
+}
+
+/// A registered model, whatever its capability: what the supervisor and the status need.
+pub(crate) trait AnyModel: Send + Sync {
+    fn id(&self) -> ModelId;
+    fn info(&self) -> &ModelInfo;
+    fn limit(&self) -> MemoryLimit;
+    fn plan(&self) -> ModelPlan;
+    fn queue(&self) -> QueueView;
+    fn stats(&self) -> &ModelStats;
+    fn permits_taken(&self) -> usize;
+    fn sweep(&self, now: Instant);
+    fn fail_queued(&self, error: &PoolError) -> usize;
+    fn close(&self, error: PoolError) -> usize;
+    fn set_unavailable_until(&self, until: Option<Instant>);
+    fn status(&self, now: Instant) -> ModelStatus;
+    fn spawn(
+        self: Arc<Self>,
+        worker: WorkerId,
+        reservation: Reservation,
+        supervisor: ActorCell,
+    ) -> BoxFuture<'static, Result<(WorkerHandle, Arc<WorkerBoard>), PoolError>>;
+    fn remove_route(&self, worker: WorkerId);
+}
+
+/// Lets the exported check count a registered model against its own pool's limit.
+pub(crate) struct RegisteredDemand<'a>(pub(crate) &'a dyn AnyModel);
+
+impl MemoryDemand for RegisteredDemand<'_> {
+    fn info(&self) -> &ModelInfo {
+        self.0.info()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        self.0.limit()
+    }
+}
+
+impl<C: Capability> AnyModel for Registration<C> {
+    fn id(&self) -> ModelId {
+        self.id
+    }
+
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn limit(&self) -> MemoryLimit {
+        self.pool.ledger.limit()
+    }
+
+    fn plan(&self) -> ModelPlan {
+        let config = &self.pool.config;
+        let settings = &self.settings;
+        let max_workers = settings.max_workers.unwrap_or(config.max_workers);
+        let min_workers = settings.min_workers.unwrap_or(config.min_workers);
+        ModelPlan {
+            name: self.info.name.clone(),
+            worker_bytes: self.info.est_memory_allocation_mb.saturating_mul(MIB),
+            min_workers: min_workers.min(max_workers),
+            max_workers,
+            pinned: settings.pinned,
+        }
+    }
+
+    fn queue(&self) -> QueueView {
+        let queued = self.lanes.queued();
+        if queued == 0 {
+            // Workers that are all busy have taken up what waited; the next wait is reported anew.
+            self.lanes.not_saturated();
+        }
+        QueueView {
+            queued,
+            saturated: queued > 0 && self.lanes.is_saturated(),
+        }
+    }
+
+    fn stats(&self) -> &ModelStats {
+        self.lanes.stats()
+    }
+
+    fn permits_taken(&self) -> usize {
+        self.lanes.permits().taken()
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.lanes.sweep(now);
+    }
+
+    fn fail_queued(&self, error: &PoolError) -> usize {
+        self.lanes.fail_queued(error)
+    }
+
+    fn close(&self, error: PoolError) -> usize {
+        self.lanes.close(error)
+    }
+
+    fn set_unavailable_until(&self, until: Option<Instant>) {
+        *self
+            .unavailable_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn status(&self, now: Instant) -> ModelStatus {
+        let workers = self
+            .routes
+            .load()
+            .iter()
+            .map(|route| WorkerStatus::of(&route.board, now))
+            .collect();
+        let unavailable_until = *self
+            .unavailable_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        ModelStatus {
+            name: self.info.name.clone(),
+            capability: C::NAME.to_owned(),
+            est_memory_allocation_mb: self.info.est_memory_allocation_mb,
+            queue: QueueStatus {
+                interactive: self.lanes.queued_interactive(),
+                batch: self.lanes.queued_batch(),
+                under_way: self.lanes.permits().taken(),
+                capacity: self.lanes.permits().capacity(),
+            },
+            workers,
+            unavailable_for: unavailable_until
+                .filter(|&until| until > now)
+                .map(|until| until - now),
+            metrics: self.lanes.stats().snapshot(),
+        }
+    }
+
+    fn spawn(
+        self: Arc<Self>,
+        worker: WorkerId,
+        reservation: Reservation,
+        supervisor: ActorCell,
+    ) -> BoxFuture<'static, Result<(WorkerHandle, Arc<WorkerBoard>), PoolError>> {
+        Box::pin(async move {
+            // The number first: the operating system shows only the first 15 bytes of a thread's name.
+            let name = format!("mp{worker}-{}", self.info.name);
+            let board = Arc::new(WorkerBoard::new(
+                worker,
+                name.clone(),
+                reservation.bytes(),
+                self.pool.epoch,
+            ));
+            let actor = Proxy {
+                registration: Arc::clone(&self),
+            };
+            let arguments = ProxyArguments {
+                board: Arc::clone(&board),
+                reservation,
+            };
+            // Actor names are global to the process and pools are not, so proxies go unnamed.
+            let (proxy, _) = Actor::spawn_linked(None, actor, arguments, supervisor)
+                .await
+                .map_err(|error| spawn_error(&name, error))?;
+            let handle = WorkerHandle {
+                id: worker,
+                name,
+                model: self.id,
+                cell: proxy.get_cell(),
+                proxy: proxy.get_derived(),
+            };
+            let route = Route {
+                board: Arc::clone(&board),
+                proxy,
+            };
+            self.update_routes(|routes| routes.push(route.clone()));
+            Ok((handle, board))
+        })
+    }
+
+    fn remove_route(&self, worker: WorkerId) {
+        self.update_routes(|routes| routes.retain(|route| route.board.id != worker));
+    }
+}
+
+fn spawn_error(worker: &str, error: SpawnErr) -> PoolError {
+    match error {
+        SpawnErr::StartupFailed(error) => match error.downcast::<PoolError>() {
+            Ok(error) => *error,
+            Err(error) => PoolError::Internal(format!("proxy {worker}: {error}")),
+        },
+        other => PoolError::Internal(format!("proxy {worker}: {other}")),
+    }
+}
+
+impl SupervisorLink {
+    /// Hands the supervisor a job for a model that has no worker. With the supervisor gone, the
+    /// pool is.
+    fn submit(&self, model: ModelId, job: Box<dyn QueuedJob>) {
+        if let Some(SupervisorMessage::Submit { job, .. }) =
+            self.try_cast(SupervisorMessage::Submit { model, job })
+        {
+            job.fail(PoolError::ShuttingDown);
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! A worker: one OS thread that owns one loaded model and serves until told to stop.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, TryRecvError, select};
+use ractor::ActorRef;
+use serde::{Deserialize, Serialize};
+
+use super::capability::{Capability, Engine, Outbox};
+use super::error::PoolError;
+use super::events::EventKind;
+use super::hand::Hand;
+use super::ids::WorkerId;
+use super::job::{Job, Priority};
+use super::lanes::Lanes;
+use super::memory::Reservation;
+use super::proxy::{ProxyMessage, WorkerReport};
+use super::registration::Registration;
+use super::supervisor::SupervisorMessage;
+use crate::models::ModelError;
+
+/// Starts a worker's thread: names it, loads the model **on** it, then runs the loop with it.
+///
+/// A model that fails to load is logged and ends the thread before the loop is entered; the
+/// loader and the loop share whatever they need to report that.
+///
+/// # Errors
+/// [`PoolError::SpawnFailed`] if the operating system has no thread to give.
+pub fn spawn_worker_thread<M, L, W>(
+    model_loader: L,
+    worker_name: impl Into<String>,
+    worker_loop: W,
+) -> Result<JoinHandle<()>, PoolError>
+where
+    L: FnOnce() -> Result<M, ModelError> + Send + 'static,
+    W: FnOnce(M) + Send + 'static,
+{
+    let worker = worker_name.into();
+    // A NUL in a thread's name would panic; model names are the user's.
+    let thread_name = worker.replace('\0', "_");
+    let name = worker.clone();
+    std::thread::Builder::new()
+        .name(thread_name)
+        .spawn(move || match model_loader() {
+            Ok(model) => worker_loop(model),
+            Err(error) => tracing::warn!(worker = name, %error, "the model could not be loaded"),
+        })
+        .map_err(|source| PoolError::SpawnFailed {
+            worker,
+            source: Arc::new(source),
+        })
+}
+
+/// An order to a worker's thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// Take no more work, finish what is in hand, end.
+    Retire,
+}
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// Its memory is set aside and its thread starts.
+    Reserved,
+    /// It loads the model.
+    Loading,
+    /// It waits for work.
+    Idle,
+    /// It has work in hand.
+    Busy,
+    /// It was told to end.
+    Draining,
+    /// Its thread has ended.
+    Released,
+}
+
+impl WorkerState {
+    const ALL: [Self; 6] = [
+        Self::Reserved,
+        Self::Loading,
+        Self::Idle,
+        Self::Busy,
+        Self::Draining,
+        Self::Released,
+    ];
+}
+
+/// What a worker shows of itself, to be read by anyone at any time.
+pub(crate) struct WorkerBoard {
+    pub(crate) id: WorkerId,
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    epoch: Instant,
+    state: AtomicU8,
+    /// Since when it has been idle, in nanoseconds from `epoch`.
+    idle_since: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl WorkerBoard {
+    pub(crate) fn new(id: WorkerId, name: String, bytes: u64, epoch: Instant) -> Self {
+        Self {
+            id,
+            name,
+            bytes,
+            epoch,
+            state: AtomicU8::new(WorkerState::Reserved as u8),
+            idle_since: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn state(&self) -> WorkerState {
+        WorkerState::ALL[usize::from(self.state.load(Ordering::Acquire))]
+    }
+
+    pub(crate) fn set_state(&self, state: WorkerState) {
+        if state == WorkerState::Idle {
+            let nanos = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.idle_since.store(nanos, Ordering::Release);
+        }
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        (self.state() == WorkerState::Idle)
+            .then(|| self.epoch + Duration::from_nanos(self.idle_since.load(Ordering::Acquire)))
+    }
+
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
+    }
+}
+
+/// How a worker's thread ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    Retired,
+    LoadFailed(ModelError),
+    /// The model's step returned an error.
+    StepFailed(ModelError),
+    /// It panicked; the message is in the thread's join result.
+    Panicked { while_loading: bool },
+}
+
+/// A worker's place in the pool, held by its thread. Whichever way the thread ends, dropping the
+/// seat is the last thing it does: by then the model is freed, so the memory is given back and
+/// the proxy told.
+pub(crate) struct Seat<C: Capability> {
+    pub(crate) registration: Arc<Registration<C>>,
+    pub(crate) board: Arc<WorkerBoard>,
+    pub(crate) hand: Arc<Hand<C>>,
+    pub(crate) control: Receiver<Control>,
+    pub(crate) proxy: ActorRef<ProxyMessage<C>>,
+    pub(crate) reservation: Option<Reservation>,
+    /// What the loader, which runs before the seat is taken, found wrong.
+    pub(crate) load_error: Arc<OnceLock<ModelError>>,
+    pub(crate) loading_since: Instant,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl<C: Capability> Seat<C> {
+    fn lanes(&self) -> &Arc<Lanes<C>> {
+        &self.registration.lanes
+    }
+
+    fn emit(&self, kind: EventKind) {
+        let registration = &self.registration;
+        registration
+            .pool
+            .events
+            .emit(&registration.info.name, Some(self.board.id), kind);
+    }
+}
+
+impl<C: Capability> fmt::Debug for Seat<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat")
+            .field("worker", &self.board.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Capability> Drop for Seat<C> {
+    fn drop(&mut self) {
+        let loaded = self.outcome.is_some() || self.board.state() as u8 > WorkerState::Loading as u8;
+        let outcome = match self.outcome.take() {
+            Some(outcome) => outcome,
+            None => match self.load_error.get() {
+                Some(error) => Outcome::LoadFailed(error.clone()),
+                None => Outcome::Panicked {
+                    while_loading: !loaded,
+                },
+            },
+        };
+        self.board.set_state(WorkerState::Released);
+        self.registration.pool.thread_ended();
+        drop(self.reservation.take());
+        // With the proxy gone there is nobody left to tell.
+        drop(
+            self.proxy
+                .send_message(ProxyMessage::Report(WorkerReport::Exited(outcome))),
+        );
+    }
+}
+
+/// Empties a hand when the loop is left, before the model is freed: what an unwinding thread had
+/// in hand goes back to its lane at once.
+struct EmptyOnDrop<'a, C: Capability>(&'a Hand<C>);
+
+impl<C: Capability> Drop for EmptyOnDrop<'_, C> {
+    fn drop(&mut self) {
+        self.0.drop_all();
+    }
+}
+
+/// Serves with a loaded model until told to stop. Runs on the worker's thread.
+pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
+    let load_time = seat.loading_since.elapsed();
+    seat.lanes().stats().loaded(load_time);
+    seat.board.set_state(WorkerState::Idle);
+    drop(
+        seat.proxy
+            .send_message(ProxyMessage::Report(WorkerReport::Ready { load_time })),
+    );
+    let outcome = {
+        let hand = Arc::clone(&seat.hand);
+        // Dropped in reverse: the jobs go back first, then the model is freed, then the seat.
+        let mut engine = C::engine(model);
+        let _empty = EmptyOnDrop(&hand);
+        Loop {
+            seat: &seat,
+            carried: None,
+            interactive_turns: 0,
+            retiring: false,
+        }
+        .run(&mut engine)
+    };
+    seat.outcome = Some(match outcome {
+        Ok(()) => Outcome::Retired,
+        Err(error) => Outcome::StepFailed(error),
+    });
+}
+
+/// The one loop that serves all capabilities.
+struct Loop<'a, C: Capability> {
+    seat: &'a Seat<C>,
+    /// Taken from a lane, but without room in the last step.
+    carried: Option<Job<C>>,
+    /// How many turns the interactive lane has had since batch work began to wait.
+    interactive_turns: usize,
+    retiring: bool,
+}
+
+impl<C: Capability> Loop<'_, C> {
+    fn run(mut self, engine: &mut C::Engine) -> Result<(), ModelError> {
+        loop {
+            match self.seat.control.try_recv() {
+                // Without a proxy nobody will ever send work or orders again.
+                Ok(Control::Retire) | Err(TryRecvError::Disconnected) => self.retire(),
+                Err(TryRecvError::Empty) => {}
+            }
+            let now = Instant::now();
+            for slot in self.seat.hand.discard_dead(now) {
+                engine.remove(slot);
+            }
+            if !self.retiring {
+                self.admit(engine, now);
+            }
+            if self.seat.hand.len() > 0 {
+                self.step(engine)?;
+            } else if self.retiring {
+                return Ok(());
+            } else if self.carried.is_none() {
+                self.wait();
+            }
+        }
+    }
+
+    fn retire(&mut self) {
+        self.retiring = true;
+        self.seat.board.set_state(WorkerState::Draining);
+        if let Some(job) = self.carried.take() {
+            self.seat.lanes().push(job);
+        }
+    }
+
+    /// Takes what fits into the next step, from one lane: an interactive request does not share
+    /// its step with bulk work, which would make it slower.
+    fn admit(&mut self, engine: &mut C::Engine, now: Instant) {
+        let hand = &self.seat.hand;
+        let suspect = self
+            .carried
+            .take_if(|job| job.is_suspect())
+            .or_else(|| self.seat.lanes().try_returned());
+        if let Some(job) = suspect {
+            if job.is_dead(now) {
+                job.discard(now);
+            } else if hand.len() == 0 {
+                // Alone, so that it can take no other request along if it kills again.
+                self.take(engine, job, now);
+            } else {
+                self.carried = Some(job);
+            }
+            return;
+        }
+
+        let batch_waits = self.waits(Priority::Batch);
+        let batch_turn =
+            batch_waits && self.interactive_turns >= self.seat.registration.batch_turn_every();
+        let lane = if batch_turn || !self.waits(Priority::Interactive) {
+            Priority::Batch
+        } else {
+            Priority::Interactive
+        };
+        let mut taken = 0;
+        while let Some(job) = self.next(lane) {
+            if job.is_dead(now) {
+                job.discard(now);
+                continue;
+            }
+            let has_room = job
+                .request()
+                .is_some_and(|request| engine.has_room_for(request));
+            if !has_room && hand.len() > 0 {
+                self.set_aside(job);
+                break;
+            }
+            self.take(engine, job, now);
+            taken += 1;
+        }
+        match lane {
+            Priority::Batch => self.interactive_turns = 0,
+            Priority::Interactive if batch_waits && taken > 0 => self.interactive_turns += 1,
+            Priority::Interactive => {}
+        }
+    }
+
+    fn waits(&self, lane: Priority) -> bool {
+        let carried = self.carried.as_ref().is_some_and(|job| job.priority() == lane);
+        carried
+            || match lane {
+                Priority::Interactive => self.seat.lanes().queued_interactive() > 0,
+                Priority::Batch => self.seat.lanes().queued_batch() > 0,
+            }
+    }
+
+    fn next(&mut self, lane: Priority) -> Option<Job<C>> {
+        self.carried
+            .take_if(|job| job.priority() == lane)
+            .or_else(|| self.seat.lanes().try_lane(lane))
+    }
+
+    /// Keeps a job for the next step, or leaves it to a worker that has nothing to do.
+    fn set_aside(&mut self, job: Job<C>) {
+        if self.carried.is_some() || self.seat.lanes().idle_workers() > 0 {
+            self.seat.lanes().push(job);
+        } else {
+            self.carried = Some(job);
+        }
+    }
+
+    fn take(&self, engine: &mut C::Engine, job: Job<C>, now: Instant) {
+        let Some(request) = job.request().cloned() else {
+            return;
+        };
+        self.seat.lanes().stats().queued_for(job.waited(now));
+        let slot = self.seat.hand.put(job);
+        engine.admit(slot, request);
+    }
+
+    fn step(&self, engine: &mut C::Engine) -> Result<(), ModelError> {
+        let seat = self.seat;
+        let requests = seat.hand.len();
+        let span = tracing::debug_span!(
+            "step",
+            model = seat.registration.info.name,
+            worker = seat.board.id.0,
+            requests
+        );
+        if !span.is_disabled() {
+            seat.hand.for_each(|job| {
+                if let Some(request_span) = job.span() {
+                    span.follows_from(request_span);
+                    request_span.in_scope(
+                        || tracing::debug!(job = job.id().0, worker = seat.board.id.0, "in step"),
+                    );
+                }
+            });
+        }
+        let _entered = span.entered();
+        let started = Instant::now();
+        let outcome = {
+            let share = seat.registration.pool.compute.share();
+            engine.step(&share.context(), &mut Outbox::new(&seat.hand))
+        };
+        seat.lanes().stats().stepped(requests, started.elapsed());
+        seat.board
+            .answered
+            .store(seat.hand.answered(), Ordering::Release);
+        outcome
+    }
+
+    /// Waits until there is work or an order.
+    fn wait(&mut self) {
+        let seat = self.seat;
+        let lanes = seat.lanes();
+        let observed = seat.registration.pool.events.has_readers();
+        seat.board.set_state(WorkerState::Idle);
+        lanes.worker_idle();
+        if observed {
+            seat.emit(EventKind::Idle);
+        }
+        if seat.registration.pool.take_idle_wanted() {
+            seat.registration
+                .pool
+                .supervisor
+                .cast(SupervisorMessage::WorkerIdle);
+        }
+        let [returned, interactive, batch] = lanes.receivers();
+        let mut retire = false;
+        // The lanes live as long as the seat, so a receive from them cannot fail.
+        let job = select! {
+            recv(seat.control) -> _ => { retire = true; None }
+            recv(returned) -> job => job.ok(),
+            recv(interactive) -> job => job.ok(),
+            recv(batch) -> job => job.ok(),
+        };
+        lanes.worker_busy();
+        seat.board.set_state(WorkerState::Busy);
+        if retire {
+            self.retire();
+            return;
+        }
+        self.carried = job;
+        if observed {
+            seat.emit(EventKind::Busy);
+        }
+    }
+}

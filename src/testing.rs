@@ -1,0 +1,41 @@
+//! A model that does as it is told, and a head count, for tests of the pool and of services that
+//! embed it.
+//!
+//! A [`Steering`] makes models whose loads, steps and releases each announce themselves and can
+//! be told to wait, fail or panic, so that a test forces the interleaving that it is about and
+//! never has to sleep.
+
+mod recital;
+mod steering;
+
+pub use recital::{Recital, RecitalEngine, RecitalModel, RecitalRequest};
+pub use steering::{Act, Point, Steering};
+
+/// The pure policy, and what it works on.
+pub use crate::pool::core::policy;
+
+/// What is left of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Census {
+    /// Worker threads that have not ended.
+    pub threads: usize,
+    /// Places taken in the models' queues.
+    pub permits: usize,
+    /// Requests in the models' queues.
+    pub queued: usize,
+    /// Bytes reserved in the ledger.
+    pub reserved_bytes: u64,
+    /// The supervisor has not stopped.
+    pub supervisor_alive: bool,
+}
+
+impl Census {
+    /// What a pool should leave behind.
+    pub const NOTHING: Self = Self {
+        threads: 0,
+        permits: 0,
+        queued: 0,
+        reserved_bytes: 0,
+        supervisor_alive: false,
+    };
+}

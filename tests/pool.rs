@@ -1,0 +1,12 @@
+//! The pool as a service sees it, driven through the steerable model.
+
+#[path = "pool/failure.rs"]
+mod failure;
+#[path = "pool/lifecycle.rs"]
+mod lifecycle;
+#[path = "pool/memory.rs"]
+mod memory;
+#[path = "pool/requests.rs"]
+mod requests;
+#[path = "pool/universe.rs"]
+mod universe;
