@@ -70,13 +70,12 @@ async fn callers_who_have_gone_make_room_even_while_no_worker_is_there() {
     let universe = Universe::new(config()).await;
     let spec = steering.embedder("loading", 100).queue_capacity(2);
     let embedder = universe.register(spec).unwrap();
-    for _ in 0..2 {
+    for accepted in 1..=2 {
         let caller = tokio::spawn({
             let embedder = embedder.clone();
             async move { embedder.embed("impatient").await }
         });
-        within(steering.visited(Point::Load, 1)).await;
-        while universe.status().models[0].queue.interactive == 0 {
+        while universe.status().models[0].metrics.accepted < accepted {
             tokio::task::yield_now().await;
         }
         caller.abort();

@@ -37,7 +37,7 @@ impl<C: Capability> Lane<C> {
 pub(crate) struct Lanes<C: Capability> {
     model: ModelId,
     name: String,
-    /// Jobs that a dying worker had in hand: first in line, since they have waited longest.
+    /// First in line: jobs that a dying worker had in hand, and those that had no room in a step.
     returned: Lane<C>,
     interactive: Lane<C>,
     batch: Lane<C>,
@@ -128,6 +128,20 @@ impl<C: Capability> Lanes<C> {
             Priority::Interactive => self.interactive.push(job),
             Priority::Batch => self.batch.push(job),
         }
+        self.drain_if_closed();
+    }
+
+    /// Puts a job in line before others, which a worker had taken out and could not use. Bulk
+    /// work has no front: it must not get before interactive requests that way.
+    pub(crate) fn push_front(&self, job: Job<C>) {
+        match job.priority() {
+            Priority::Batch if !job.is_suspect() => self.batch.push(job),
+            Priority::Batch | Priority::Interactive => self.returned.push(job),
+        }
+        self.drain_if_closed();
+    }
+
+    fn drain_if_closed(&self) {
         // The lanes may have been closed and drained between the look and the push.
         if let Some(error) = self.closed.get() {
             self.fail_queued(error);
@@ -255,8 +269,6 @@ impl<C: Capability> Lanes<C> {
             }
         }
         self.sweeping.store(false, Ordering::Release);
-        if let Some(error) = self.closed.get() {
-            self.fail_queued(error);
-        }
+        self.drain_if_closed();
     }
 }

@@ -338,13 +338,14 @@ impl<C: Capability> AnyModel for Registration<C> {
             .unavailable_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let batch = self.lanes.queued_batch();
         ModelStatus {
             name: self.info.name.clone(),
             capability: C::NAME.to_owned(),
             est_memory_allocation_mb: self.info.est_memory_allocation_mb,
             queue: QueueStatus {
-                interactive: self.lanes.queued_interactive(),
-                batch: self.lanes.queued_batch(),
+                interactive: self.lanes.queued().saturating_sub(batch),
+                batch,
                 under_way: self.lanes.permits().taken(),
                 capacity: self.lanes.permits().capacity(),
             },

@@ -60,7 +60,7 @@ pub struct ModelStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct QueueStatus {
-    /// Requests that wait in the interactive lane.
+    /// Requests that wait in the interactive lane, or in front of both lanes after a failure.
     pub interactive: usize,
     /// Requests that wait in the batch lane.
     pub batch: usize,

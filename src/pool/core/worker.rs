@@ -237,7 +237,7 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
         let _empty = EmptyOnDrop(&hand);
         Loop {
             seat: &seat,
-            carried: None,
+            woken_by: None,
             interactive_turns: 0,
             retiring: false,
         }
@@ -252,8 +252,8 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
 /// The one loop that serves all capabilities.
 struct Loop<'a, C: Capability> {
     seat: &'a Seat<C>,
-    /// Taken from a lane, but without room in the last step.
-    carried: Option<Job<C>>,
+    /// What ended the last wait for work; the next round begins with it.
+    woken_by: Option<Job<C>>,
     /// How many turns the interactive lane has had since batch work began to wait.
     interactive_turns: usize,
     retiring: bool,
@@ -278,7 +278,7 @@ impl<C: Capability> Loop<'_, C> {
                 self.step(engine)?;
             } else if self.retiring {
                 return Ok(());
-            } else if self.carried.is_none() {
+            } else {
                 self.wait();
             }
         }
@@ -287,41 +287,46 @@ impl<C: Capability> Loop<'_, C> {
     fn retire(&mut self) {
         self.retiring = true;
         self.seat.board.set_state(WorkerState::Draining);
-        if let Some(job) = self.carried.take() {
-            self.seat.lanes().push(job);
+        if let Some(job) = self.woken_by.take() {
+            self.seat.lanes().push_front(job);
         }
     }
 
     /// Takes what fits into the next step, from one lane: an interactive request does not share
     /// its step with bulk work, which would make it slower.
     fn admit(&mut self, engine: &mut C::Engine, now: Instant) {
+        let lanes = self.seat.lanes();
         let hand = &self.seat.hand;
-        let suspect = self
-            .carried
-            .take_if(|job| job.is_suspect())
-            .or_else(|| self.seat.lanes().try_returned());
-        if let Some(job) = suspect {
-            if job.is_dead(now) {
-                job.discard(now);
+        let mut first = self.woken_by.take().or_else(|| lanes.try_returned());
+        if let Some(suspect) = first.take_if(|job| job.is_suspect()) {
+            if suspect.is_dead(now) {
+                suspect.discard(now);
             } else if hand.len() == 0 {
                 // Alone, so that it can take no other request along if it kills again.
-                self.take(engine, job, now);
+                self.take(engine, suspect, now);
             } else {
-                self.carried = Some(job);
+                // What runs is finished first; meanwhile a free worker may take the suspect.
+                lanes.push_front(suspect);
             }
             return;
         }
 
-        let batch_waits = self.waits(Priority::Batch);
+        let first_in = |lane| first.as_ref().is_some_and(|job| job.priority() == lane);
+        let batch_waits = first_in(Priority::Batch) || lanes.queued_batch() > 0;
+        let interactive_waits =
+            first_in(Priority::Interactive) || lanes.queued_interactive() > 0;
         let batch_turn =
             batch_waits && self.interactive_turns >= self.seat.registration.batch_turn_every();
-        let lane = if batch_turn || !self.waits(Priority::Interactive) {
+        let lane = if batch_turn || !interactive_waits {
             Priority::Batch
         } else {
             Priority::Interactive
         };
+        if let Some(job) = first.take_if(|job| job.priority() != lane) {
+            lanes.push_front(job);
+        }
         let mut taken = 0;
-        while let Some(job) = self.next(lane) {
+        while let Some(job) = first.take().or_else(|| lanes.try_lane(lane)) {
             if job.is_dead(now) {
                 job.discard(now);
                 continue;
@@ -330,7 +335,8 @@ impl<C: Capability> Loop<'_, C> {
                 .request()
                 .is_some_and(|request| engine.has_room_for(request));
             if !has_room && hand.len() > 0 {
-                self.set_aside(job);
+                // Back in line rather than kept: another worker may be free before this one.
+                lanes.push_front(job);
                 break;
             }
             self.take(engine, job, now);
@@ -340,30 +346,6 @@ impl<C: Capability> Loop<'_, C> {
             Priority::Batch => self.interactive_turns = 0,
             Priority::Interactive if batch_waits && taken > 0 => self.interactive_turns += 1,
             Priority::Interactive => {}
-        }
-    }
-
-    fn waits(&self, lane: Priority) -> bool {
-        let carried = self.carried.as_ref().is_some_and(|job| job.priority() == lane);
-        carried
-            || match lane {
-                Priority::Interactive => self.seat.lanes().queued_interactive() > 0,
-                Priority::Batch => self.seat.lanes().queued_batch() > 0,
-            }
-    }
-
-    fn next(&mut self, lane: Priority) -> Option<Job<C>> {
-        self.carried
-            .take_if(|job| job.priority() == lane)
-            .or_else(|| self.seat.lanes().try_lane(lane))
-    }
-
-    /// Keeps a job for the next step, or leaves it to a worker that has nothing to do.
-    fn set_aside(&mut self, job: Job<C>) {
-        if self.carried.is_some() || self.seat.lanes().idle_workers() > 0 {
-            self.seat.lanes().push(job);
-        } else {
-            self.carried = Some(job);
         }
     }
 
@@ -439,7 +421,7 @@ impl<C: Capability> Loop<'_, C> {
             self.retire();
             return;
         }
-        self.carried = job;
+        self.woken_by = job;
         if observed {
             seat.emit(EventKind::Busy);
         }
