@@ -3,3 +3,4 @@
 pub mod model;
 pub mod models;
 pub mod pool;
+pub mod sources;
