@@ -1,6 +1,6 @@
 """Compares the static model with its teacher on tasks that neither saw in distillation.
 
-    python evaluate.py --static ../../src/models/static_embedding --model MINILM_FOLDER \
+    python evaluate.py --static ../../assets/embedded --model MINILM_FOLDER \
         [--packages Translation-en.xz --corpus corpus.jsonl]
 
 WordSim-353 and SimLex-999: Spearman's rank correlation of cosine and human judgement.
