@@ -1,5 +1,7 @@
 //! Candle models, one family a file, and the adapters that make them servable.
 
 mod error;
+mod static_embedding;
 
 pub use error::ModelError;
+pub use static_embedding::{StaticEmbedder, StaticFolder, StaticPreparer, StaticWeights};

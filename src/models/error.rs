@@ -30,6 +30,15 @@ pub enum ModelError {
         #[source]
         source: Arc<std::io::Error>,
     },
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
     /// A file's content is damaged, truncated or not of its format.
     #[error("{} is not a valid {format}: {detail}", path.display())]
     Corrupt {
@@ -99,15 +108,75 @@ pub enum ModelError {
         /// What the tokenizer said.
         detail: String,
     },
-    /// A file could not be had from the model hub.
+    /// The hub gave an answer that makes no sense, or the transfer failed in a way of no other variant.
     #[error("cannot fetch {file} of {repo} from the hub: {detail}")]
     Hub {
         /// The repository's id.
         repo: String,
-        /// The file.
+        /// The file, or "the list of files".
         file: String,
         /// What went wrong.
         detail: String,
+    },
+    /// The hub could not be reached, or broke the connection off.
+    #[error("the hub at {endpoint} cannot be reached for {file} of {repo}: {detail}")]
+    HubUnreachable {
+        /// The repository's id.
+        repo: String,
+        /// The file, or "the list of files".
+        file: String,
+        /// The hub's address.
+        endpoint: String,
+        /// What the network said.
+        detail: String,
+    },
+    /// The hub knows no such repository, revision or file.
+    #[error("the hub has no {file} of {repo} at revision {revision}")]
+    HubNotFound {
+        /// The repository's id.
+        repo: String,
+        /// The revision.
+        revision: String,
+        /// The file, or "the list of files" where the repository or the revision is not there.
+        file: String,
+    },
+    /// The hub refuses access: a token is missing, wrong, or lacks the right.
+    #[error("the hub refuses access to {file} of {repo} (HTTP {status}); is a token set?")]
+    HubUnauthorized {
+        /// The repository's id.
+        repo: String,
+        /// The file, or "the list of files".
+        file: String,
+        /// The HTTP status: 401 or 403.
+        status: u16,
+    },
+    /// What arrived is not what the hub had promised; it was not kept as a whole file.
+    #[error("{file} of {repo} did not arrive as promised: {detail}")]
+    HubDamaged {
+        /// The repository's id.
+        repo: String,
+        /// The file.
+        file: String,
+        /// The promise and what came.
+        detail: String,
+    },
+    /// The hub named a file or a version that would lie outside of the cache folder.
+    #[error("the hub's answer for {repo} holds the unsafe name {name:?}")]
+    HubUnsafeName {
+        /// The repository's id.
+        repo: String,
+        /// The name, as the hub gave it.
+        name: String,
+    },
+    /// Offline, and the cache does not hold the file.
+    #[error("offline, and the cache holds no {file} of {repo} at revision {revision}")]
+    NotCached {
+        /// The repository's id.
+        repo: String,
+        /// The revision.
+        revision: String,
+        /// The file.
+        file: String,
     },
     /// A tensor operation failed.
     #[error("tensor operation failed")]

@@ -1,0 +1,14 @@
+//! Where weights come from: the model hub, a folder, or this crate itself.
+//!
+//! [`HubModel`] brings a repository of a model hub into the local cache and gives the folder;
+//! [`FolderModel`] checks a folder that is there already. The embedded model needs no source: see
+//! [`ModelSpec::embedded`](crate::ModelSpec::embedded).
+
+mod embedded;
+mod folder;
+mod hub;
+mod progress;
+
+pub use folder::FolderModel;
+pub use hub::{HubModel, HubSettings};
+pub use progress::{ProgressCallback, ProgressEvent};
