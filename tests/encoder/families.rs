@@ -1,1 +1,145 @@
+//! Tiny random checkpoints of each family against their reference implementations.
 
+use std::path::Path;
+
+use modelpool::models::EncoderFolder;
+use modelpool::pool::capabilities::text_embedding::{EmbedOptions, EmbedTask, TextPreparer};
+
+use super::{Loaded, Scrap, cosine, data, max_difference, read_rows, read_texts};
+
+/// Embeds the common texts, together and one by one, and compares with the reference.
+fn check(folder: &Path, reference: &str, options: &EmbedOptions) {
+    let mut model = Loaded::open(folder);
+    let texts = read_texts(&data("."));
+    let wanted = read_rows(&folder.join(reference), texts.len());
+    let inputs: Vec<_> = texts
+        .iter()
+        .map(|text| {
+            model
+                .preparer
+                .prepare(text.clone(), options)
+                .expect("tokens")
+        })
+        .collect();
+    let mut worst = 0.0_f32;
+    let mut least = 1.0_f64;
+    for threads in [1, 2] {
+        let got = model.step(&inputs, threads);
+        for (number, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
+            let difference = max_difference(got, wanted);
+            let tokens = inputs[number].tokens.len();
+            assert!(
+                difference <= 1e-4,
+                "{}: text {number} of {tokens} tokens on {threads} threads: {difference}",
+                folder.display()
+            );
+            worst = worst.max(difference);
+            least = least.min(cosine(got, wanted));
+        }
+        for (input, together) in inputs.iter().zip(&got) {
+            let alone = model.step(std::slice::from_ref(input), 1);
+            assert!(max_difference(&alone[0], together) <= 1e-5);
+        }
+    }
+    println!(
+        "{}/{reference}: max abs diff {worst:e}, least cosine {least}",
+        folder.display()
+    );
+}
+
+fn check_family(name: &str) {
+    check(&data(name), "embeddings.f32", &EmbedOptions::default());
+}
+
+#[test]
+fn bert_with_old_tensor_names_and_cls_pooling() {
+    check_family("bert");
+}
+
+#[test]
+fn roberta_in_shards_with_mean_and_max_pooling() {
+    check_family("roberta");
+}
+
+#[test]
+fn xlm_roberta_with_a_dense_layer() {
+    check_family("xlm-roberta");
+}
+
+#[test]
+fn prompts_are_put_before_the_text() {
+    for (name, task) in [
+        ("query", EmbedTask::Query),
+        ("query", EmbedTask::Named("query".to_owned())),
+        ("passage", EmbedTask::Named("passage".to_owned())),
+    ] {
+        let options = EmbedOptions {
+            task,
+            dimensions: None,
+        };
+        check(&data("xlm-roberta"), &format!("{name}.f32"), &options);
+    }
+}
+
+#[test]
+fn fewer_dimensions_are_normalised_again() {
+    let options = EmbedOptions {
+        task: EmbedTask::Default,
+        dimensions: Some(8),
+    };
+    check(&data("xlm-roberta"), "short.f32", &options);
+}
+
+#[test]
+fn a_bare_distilbert_folder() {
+    check_family("distilbert");
+}
+
+#[test]
+fn mpnet_in_f16_with_relative_positions() {
+    check_family("mpnet");
+}
+
+#[test]
+fn modernbert_in_bf16_with_local_attention() {
+    check_family("modernbert");
+}
+
+#[test]
+fn nomic_bert_in_the_fields_of_its_own_code() {
+    check_family("nomic_bert");
+}
+
+#[test]
+fn nomic_bert_in_the_fields_of_transformers() {
+    let scrap = Scrap::copy_of("nomic_bert");
+    scrap.write("config.json", &scrap.read("config.transformers.json"));
+    check(scrap.path(), "embeddings.f32", &EmbedOptions::default());
+}
+
+#[test]
+fn jina_bert_with_alibi() {
+    check_family("jina_bert");
+}
+
+#[test]
+fn qwen3_with_shared_heads_and_last_token_pooling() {
+    check_family("qwen3");
+}
+
+#[test]
+fn a_folder_says_what_it_holds_without_loading_it() {
+    let folder = EncoderFolder::open(data("xlm-roberta")).expect("a folder");
+    assert_eq!(folder.architecture(), "xlm-roberta");
+    assert_eq!(folder.dimensions(), 24);
+    assert_eq!(folder.max_tokens(), 128);
+    assert!(folder.weight_bytes() > 100_000 && folder.weight_bytes() < 200_000);
+    assert!(folder.estimated_bytes() > folder.weight_bytes());
+    // Mean and max, end to end.
+    assert_eq!(
+        EncoderFolder::open(data("roberta"))
+            .expect("a folder")
+            .dimensions(),
+        72
+    );
+}

@@ -107,7 +107,7 @@ impl Modules {
                 "Transformer" => {}
                 "Pooling" => read.add_pooling(&path, hidden)?,
                 "Dense" => read.add_dense(path)?,
-                "Normalize" => read.stages.push(Stage::Normalize),
+                "Normalize" => read.add_normalize(&path)?,
                 _ => {
                     return Err(ModelError::UnsupportedArchitecture {
                         found: format!("module {kind}"),
@@ -156,6 +156,15 @@ impl Modules {
         Ok(())
     }
 
+    fn add_normalize(&mut self, folder: &Path) -> Result<(), ModelError> {
+        let file = folder.join("config.json");
+        let value = files::read_optional_json(&file, "normalize configuration")?;
+        let fields = Fields::new(file.display().to_string(), value.unwrap_or_default());
+        only_sentences(&fields)?;
+        self.stages.push(Stage::Normalize);
+        Ok(())
+    }
+
     fn add_dense(&mut self, folder: PathBuf) -> Result<(), ModelError> {
         let file = folder.join("config.json");
         let fields = Fields::new(
@@ -171,9 +180,7 @@ impl Modules {
         if fields.flag("use_residual", false)? {
             return Err(fields.invalid("use_residual", "only false is supported"));
         }
-        for field in ["module_input_name", "module_output_name"] {
-            fields.only(field, &Value::from("sentence_embedding"))?;
-        }
+        only_sentences(&fields)?;
         let name = fields
             .text("activation_function")?
             .unwrap_or("torch.nn.modules.activation.Tanh");
@@ -199,6 +206,14 @@ impl Modules {
         self.dimensions = outputs;
         Ok(())
     }
+}
+
+/// Fails for a module that works on token vectors.
+fn only_sentences(fields: &Fields) -> Result<(), ModelError> {
+    for field in ["module_input_name", "module_output_name"] {
+        fields.only(field, &Value::from("sentence_embedding"))?;
+    }
+    Ok(())
 }
 
 /// Each module's kind (the last part of its Python class's name) and folder.

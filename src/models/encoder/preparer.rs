@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
-use tokenizers::{Encoding, Tokenizer, TruncationDirection, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
 use super::fields::Fields;
 use super::files;
@@ -18,7 +18,12 @@ const PROMPTS: &str = "config_sentence_transformers.json";
 
 /// Bytes of a text that are tokenised at first, for each token that the model takes. Tokens of
 /// natural language have 3 to 6 bytes; texts that need more get more.
-const BYTES_PER_TOKEN: usize = 32;
+const BYTES_PER_TOKEN: usize = 16;
+
+/// No text gets more than this, or than [`MOST_BYTES_PER_TOKEN`] for each token if that is more.
+const MOST_BYTES: usize = 1 << 20;
+
+const MOST_BYTES_PER_TOKEN: usize = 256;
 
 /// Tokens beyond the model's limit that a shortened text must give: far enough from the cut that
 /// those within the limit are the whole text's.
@@ -28,16 +33,18 @@ const SPARE_TOKENS: usize = 32;
 /// sentence-transformers does them.
 ///
 /// A text is truncated so that it has at most [`EncoderFolder::max_tokens`] tokens, special tokens
-/// included. Of a text that is far longer, only as much is tokenised as that takes.
+/// included. Of a text that is far longer, only as much is tokenised as that takes; of one that gives
+/// hardly any tokens, never more than 1 MiB or 256 bytes for each token that the model takes.
 ///
 /// [`EncoderFolder::max_tokens`]: super::EncoderFolder::max_tokens
 #[derive(Debug, Clone)]
 pub struct EncoderPreparer {
     tokenizer: Tokenizer,
     max_tokens: usize,
+    /// What special tokens leave of them.
+    content_tokens: usize,
     dimensions: usize,
-    /// The text's end is kept, not its beginning.
-    keeps_end: bool,
+    direction: TruncationDirection,
     prompts: BTreeMap<String, String>,
     default_prompt: Option<String>,
 }
@@ -79,19 +86,16 @@ impl EncoderPreparer {
                 .get_truncation()
                 .map_or(TruncationDirection::Right, |set| set.direction),
         };
-        let keeps_end = matches!(direction, TruncationDirection::Left);
-        let truncation = TruncationParams {
-            max_length: max_tokens,
-            direction,
-            ..TruncationParams::default()
-        };
-        tokenizer
-            .with_truncation(Some(truncation))
-            .map_err(|error| {
-                let detail = format!("{max_tokens} tokens: {error}");
-                Fields::new("sentence_bert_config.json", Value::Null)
-                    .invalid("max_seq_length", detail)
-            })?;
+        // Truncation is done here: the tokenizer's own runs over the whole text first.
+        tokenizer.with_truncation(None).map_err(corrupt)?;
+        let added = tokenizer
+            .get_post_processor()
+            .map_or(0, |processor| processor.added_tokens(false));
+        if added >= max_tokens {
+            let fields = Fields::new("sentence_bert_config.json", Value::Null);
+            let detail = format!("{max_tokens}, of which special tokens take {added}");
+            return Err(fields.invalid("max_seq_length", detail));
+        }
 
         let prompts = files::read_optional_json(&root.join(PROMPTS), PROMPTS)?;
         let fields = Fields::new(PROMPTS, prompts.unwrap_or_default());
@@ -106,8 +110,9 @@ impl EncoderPreparer {
         Ok(Self {
             tokenizer,
             max_tokens,
+            content_tokens: max_tokens - added,
             dimensions,
-            keeps_end,
+            direction,
             prompts,
             default_prompt,
         })
@@ -151,19 +156,21 @@ impl EncoderPreparer {
 
     /// Tokenises as much of `text` as truncation leaves.
     fn tokenize(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        let mut length = self.max_tokens.saturating_mul(BYTES_PER_TOKEN).max(4096);
+        let wrong = |error: tokenizers::Error| ModelError::Tokenize {
+            detail: error.to_string(),
+        };
+        let most = MOST_BYTES.max(self.max_tokens.saturating_mul(MOST_BYTES_PER_TOKEN));
+        let mut length = self.max_tokens.saturating_mul(BYTES_PER_TOKEN).max(1024);
         loop {
             let part = self.part(text, length);
-            let encoding =
-                self.tokenizer
-                    .encode_fast(part, true)
-                    .map_err(|error| ModelError::Tokenize {
-                        detail: error.to_string(),
-                    })?;
-            if part.len() == text.len() || is_far_beyond(&encoding) {
-                return Ok(encoding.get_ids().to_vec());
+            let mut encoding = self.tokenizer.encode_fast(part, false).map_err(wrong)?;
+            let is_enough = encoding.len() >= self.content_tokens + SPARE_TOKENS;
+            if is_enough || part.len() == text.len() || length >= most {
+                encoding.truncate(self.content_tokens, 0, self.direction);
+                let whole = self.tokenizer.post_process(encoding, None, true);
+                return Ok(whole.map_err(wrong)?.get_ids().to_vec());
             }
-            length = length.saturating_mul(4);
+            length = length.saturating_mul(8).min(most);
         }
     }
 
@@ -171,7 +178,7 @@ impl EncoderPreparer {
     fn part<'a>(&self, text: &'a str, length: usize) -> &'a str {
         if text.len() <= length {
             text
-        } else if self.keeps_end {
+        } else if self.direction == TruncationDirection::Left {
             &text[text.ceil_char_boundary(text.len() - length)..]
         } else {
             &text[..text.floor_char_boundary(length)]
@@ -208,12 +215,6 @@ impl TextPreparer for EncoderPreparer {
             dimensions: options.dimensions,
         })
     }
-}
-
-/// Whether truncation took so many tokens off that those kept cannot come from the cut's edge.
-fn is_far_beyond(encoding: &Encoding) -> bool {
-    let beyond: usize = encoding.get_overflowing().iter().map(Encoding::len).sum();
-    beyond >= SPARE_TOKENS
 }
 
 fn add_lower_case(tokenizer: &mut Tokenizer) -> Result<(), tokenizers::Error> {
