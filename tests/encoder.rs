@@ -34,7 +34,10 @@ impl Loaded {
     }
 
     fn try_open(folder: &Path) -> Result<Self, ModelError> {
-        let folder = EncoderFolder::open(folder)?;
+        Self::load(&EncoderFolder::open(folder)?)
+    }
+
+    fn load(folder: &EncoderFolder) -> Result<Self, ModelError> {
         let weights = Arc::new(folder.load()?);
         assert_eq!(
             weights.bytes(),

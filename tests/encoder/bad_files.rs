@@ -1,6 +1,10 @@
 //! Broken folders: each fault has its own error, and none is a panic or a huge allocation.
 
 use modelpool::models::{EncoderFolder, ModelError};
+use modelpool::pool::capabilities::text_embedding::{
+    EmbedOptions, TextEmbeddingCapable, TextPreparer,
+};
+use modelpool::pool::core::StepContext;
 
 use super::{Loaded, Scrap};
 
@@ -287,5 +291,46 @@ fn fields_that_make_no_sense_are_named() {
             matches!(&error, ModelError::InvalidConfig { field: named, .. } if *named == field),
             "{field}: {error:?}"
         );
+    }
+}
+
+/// Whatever a file says, it is read or refused; this ends in neither a panic nor a vast allocation.
+#[test]
+fn changed_bytes_never_panic() {
+    let files = [
+        ("bert", "config.json"),
+        ("bert", "modules.json"),
+        ("bert", "1_Pooling/config.json"),
+        ("bert", "tokenizer.json"),
+        ("bert", "tokenizer_config.json"),
+        ("bert", "model.safetensors"),
+        ("modernbert", "config.json"),
+        ("nomic_bert", "config.json"),
+        ("qwen3", "config.json"),
+        ("roberta", "model.safetensors.index.json"),
+        ("xlm-roberta", "2_Dense/config.json"),
+        ("xlm-roberta", "tokenizer.json"),
+        ("xlm-roberta", "config_sentence_transformers.json"),
+    ];
+    let mut random = fastrand::Rng::with_seed(7);
+    for (family, file) in files {
+        let scrap = Scrap::copy_of(family);
+        let whole = scrap.read(file);
+        let reach = whole.len().min(6000);
+        for _ in 0..60 {
+            let mut changed = whole.clone();
+            for _ in 0..random.usize(1..4) {
+                let digits = b"0123456789-.\"{}[],:ae ";
+                changed[random.usize(..reach)] = digits[random.usize(..digits.len())];
+            }
+            scrap.write(file, &changed);
+            if let Ok(mut model) = Loaded::try_open(scrap.path()) {
+                let options = EmbedOptions::default();
+                if let Ok(input) = model.preparer.prepare("the dog".to_owned(), &options) {
+                    let step = model.encoder.embed_step(&[&input], &StepContext::new(1));
+                    assert!(step.is_ok());
+                }
+            }
+        }
     }
 }

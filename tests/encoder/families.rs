@@ -1,11 +1,28 @@
 //! Tiny random checkpoints of each family against their reference implementations.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use modelpool::models::EncoderFolder;
-use modelpool::pool::capabilities::text_embedding::{EmbedOptions, EmbedTask, TextPreparer};
+use modelpool::model::ModelInfo;
+use modelpool::models::{EncoderFolder, EncoderPreparer, EncoderWeights, TextEncoder};
+use modelpool::pool::capabilities::text_embedding::{
+    EmbedOptions, EmbedTask, TextEmbeddingCapable, TextPreparer,
+};
+use modelpool::pool::core::StepContext;
 
 use super::{Loaded, Scrap, cosine, data, max_difference, read_rows, read_texts};
+
+const FAMILIES: [&str; 9] = [
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "distilbert",
+    "mpnet",
+    "modernbert",
+    "nomic_bert",
+    "jina_bert",
+    "qwen3",
+];
 
 /// Embeds the common texts, together and one by one, and compares with the reference.
 fn check(folder: &Path, reference: &str, options: &EmbedOptions) {
@@ -125,6 +142,57 @@ fn jina_bert_with_alibi() {
 #[test]
 fn qwen3_with_shared_heads_and_last_token_pooling() {
     check_family("qwen3");
+}
+
+/// The other instruction sets have other register widths and counts, so other panels and tiles.
+#[test]
+fn every_instruction_set_gives_the_same_embeddings() {
+    let texts = read_texts(&data("."));
+    for family in FAMILIES {
+        let folder = data(family);
+        let wanted = read_rows(&folder.join("embeddings.f32"), texts.len());
+        let sets = EncoderFolder::open_for_each_instruction_set(&folder).expect("a folder");
+        assert!(sets.len() >= 2);
+        for (set, folder) in sets {
+            let mut model = Loaded::load(&folder).expect("a model");
+            let inputs: Vec<_> = texts.iter().map(|text| model.prepare(text)).collect();
+            for (got, wanted) in model.step(&inputs, 2).iter().zip(&wanted) {
+                let difference = max_difference(got, wanted);
+                assert!(difference <= 1e-4, "{family} with {set}: {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn folders_weights_and_preparers_are_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<EncoderFolder>();
+    shared::<EncoderWeights>();
+    shared::<EncoderPreparer>();
+
+    let folder = EncoderFolder::open(data("bert")).expect("a folder");
+    let weights = Arc::new(folder.load().expect("weights"));
+    let preparer = folder.preparer().expect("a tokenizer");
+    let input = preparer.prepare("the dog".to_owned(), &EmbedOptions::default());
+    let input = input.expect("tokens");
+    let embed = || {
+        let mut encoder = TextEncoder::new(ModelInfo::new("one", 1), Arc::clone(&weights));
+        let answers = encoder
+            .embed_step(&[&input], &StepContext::new(1))
+            .expect("a step");
+        answers
+            .into_iter()
+            .next()
+            .expect("one")
+            .expect("an embedding")
+    };
+    let here = embed();
+    std::thread::scope(|scope| {
+        for other in [scope.spawn(embed), scope.spawn(embed)] {
+            assert_eq!(other.join().expect("no panic"), here);
+        }
+    });
 }
 
 #[test]

@@ -57,7 +57,26 @@ impl EncoderFolder {
     /// [missing](ModelError::MissingTensor), [misshapen](ModelError::WrongShape) or [of an element
     /// type that will not do](ModelError::WrongDtype).
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, ModelError> {
+        Self::open_on(folder.into(), Cpu::detect())
+    }
+
+    /// Opens a folder once for each instruction set that the machine has and the kernels know;
+    /// each with its name.
+    ///
+    /// # Errors
+    /// As [`EncoderFolder::open`].
+    #[cfg(feature = "testing")]
+    pub fn open_for_each_instruction_set(
+        folder: impl Into<PathBuf>,
+    ) -> Result<Vec<(&'static str, Self)>, ModelError> {
         let root = folder.into();
+        Cpu::all()
+            .into_iter()
+            .map(|(name, cpu)| Ok((name, Self::open_on(root.clone(), cpu)?)))
+            .collect()
+    }
+
+    fn open_on(root: PathBuf, cpu: Cpu) -> Result<Self, ModelError> {
         files::require_directory(&root)?;
         let list = files::read_optional_json(&root.join("modules.json"), "modules.json")?;
         let transformer = modules::transformer_folder(&root, list.as_ref())?;
@@ -72,7 +91,6 @@ impl EncoderFolder {
             description.causal,
         )?;
         let checkpoint = Checkpoint::open(&modules.transformer)?;
-        let cpu = Cpu::detect();
         let weight_bytes = weights::measure(cpu, &description, &modules, &checkpoint)?;
         let sentence = read_fields(&modules, "sentence_bert_config.json")?;
         let max_tokens = max_tokens(&modules, &sentence, &description)?;

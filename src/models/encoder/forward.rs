@@ -13,7 +13,7 @@ use super::tables::Tables;
 use super::weights::Tensors;
 
 /// Rows that pass through a layer's linear parts together.
-const BLOCK: usize = 64;
+const BLOCK: usize = 128;
 
 /// Rows are divided among threads in multiples of this, the kernels' tile.
 const TILE: usize = 8;

@@ -22,11 +22,25 @@ pub(super) struct Cpu {
 impl Cpu {
     /// Looks at the processor.
     pub(super) fn detect() -> Self {
-        let arch = Arch::new();
-        Self {
-            arch,
-            lanes: arch.dispatch(Lanes),
+        Self::of(Arch::new())
+    }
+
+    /// One for each instruction set of this machine for which kernels exist, with its name.
+    #[cfg(feature = "testing")]
+    pub(super) fn all() -> Vec<(&'static str, Self)> {
+        let mut sets = vec![("portable", Arch::Scalar)];
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = pulp::x86::V3::try_new() {
+            sets.push(("avx2", Arch::V3(avx2)));
         }
+        sets.push(("best", Arch::new()));
+        let of = |(name, arch): (&'static str, Arch)| (name, Self::of(arch));
+        sets.into_iter().map(of).collect()
+    }
+
+    fn of(arch: Arch) -> Self {
+        let lanes = arch.dispatch(Lanes);
+        Self { arch, lanes }
     }
 
     /// How many `f32` one register holds.

@@ -10,9 +10,9 @@ use crate::models::ModelError;
 use crate::pool::capabilities::text_embedding::{EmbedInput, Embedding, TextEmbeddingCapable};
 use crate::pool::core::StepContext;
 
-/// Tokens of one step: enough that the weights' way through the caches is paid off, few enough
-/// that the next request waits some milliseconds only.
-pub(super) const MAX_STEP_TOKENS: usize = 512;
+/// Tokens of one step: enough that the weights' way through the caches is paid for, and no more, so
+/// that the next request waits little.
+pub(super) const MAX_STEP_TOKENS: usize = 256;
 
 /// A text encoder that a worker serves. It shares its weights with other workers and owns the
 /// buffers of a step, which it keeps.
