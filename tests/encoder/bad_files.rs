@@ -86,6 +86,12 @@ fn a_damaged_file_is_corrupt() {
     let scrap = Scrap::copy_of("bert");
     scrap.write("tokenizer.json", br#"{"model": 3}"#);
     assert_fault!(scrap, ModelError::Corrupt { .. });
+    // A template for special tokens that the tokenizer does not have.
+    let scrap = Scrap::copy_of("bert");
+    scrap.edit_json("tokenizer.json", |tokenizer| {
+        tokenizer["post_processor"]["special_tokens"] = serde_json::json!({});
+    });
+    assert_fault!(scrap, ModelError::Corrupt { path, .. } if path.ends_with("tokenizer.json"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! From a text to tokens, on the caller's side.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde_json::Value;
@@ -69,7 +70,7 @@ impl EncoderPreparer {
             format: "tokenizer.json",
             detail: error.to_string(),
         };
-        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(corrupt)?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(&bytes)).map_err(corrupt)?;
         tokenizer.with_padding(None);
         if lower_case {
             add_lower_case(&mut tokenizer).map_err(corrupt)?;
@@ -96,6 +97,9 @@ impl EncoderPreparer {
             let detail = format!("{max_tokens}, of which special tokens take {added}");
             return Err(fields.invalid("max_seq_length", detail));
         }
+
+        // Tables that point nowhere show only when they are used.
+        guarded(|| tokenizer.encode_fast("a", true)).map_err(corrupt)?;
 
         let prompts = files::read_optional_json(&root.join(PROMPTS), PROMPTS)?;
         let fields = Fields::new(PROMPTS, prompts.unwrap_or_default());
@@ -163,12 +167,13 @@ impl EncoderPreparer {
         let mut length = self.max_tokens.saturating_mul(BYTES_PER_TOKEN).max(1024);
         loop {
             let part = self.part(text, length);
-            let mut encoding = self.tokenizer.encode_fast(part, false).map_err(wrong)?;
+            let encode = || self.tokenizer.encode_fast(part, false);
+            let mut encoding = guarded(encode).map_err(wrong)?;
             let is_enough = encoding.len() >= self.content_tokens + SPARE_TOKENS;
             if is_enough || part.len() == text.len() || length >= most {
                 encoding.truncate(self.content_tokens, 0, self.direction);
-                let whole = self.tokenizer.post_process(encoding, None, true);
-                return Ok(whole.map_err(wrong)?.get_ids().to_vec());
+                let finish = || self.tokenizer.post_process(encoding, None, true);
+                return Ok(guarded(finish).map_err(wrong)?.get_ids().to_vec());
             }
             length = length.saturating_mul(8).min(most);
         }
@@ -215,6 +220,13 @@ impl TextPreparer for EncoderPreparer {
             dimensions: options.dimensions,
         })
     }
+}
+
+/// Makes an error of a panic: the library indexes its tables by what `tokenizer.json` says.
+fn guarded<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, tokenizers::Error> {
+    // What the closure borrows is read only, or dropped with it.
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err("the tokenizer contradicts itself".into()))
 }
 
 fn add_lower_case(tokenizer: &mut Tokenizer) -> Result<(), tokenizers::Error> {
