@@ -276,6 +276,7 @@ fn fields_that_make_no_sense_are_named() {
         modern("layer_types", serde_json::json!(["full_attention"])),
         modern("rope_scaling", serde_json::json!({"type": "yarn"})),
         qwen("use_sliding_window", true.into()),
+        qwen("is_causal", false.into()),
         qwen("num_key_value_heads", 3.into()),
         nomic("rotary_emb_fraction", 0.5.into()),
         nomic("prenorm", true.into()),

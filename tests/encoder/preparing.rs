@@ -28,6 +28,38 @@ fn truncation_keeps_the_special_tokens() {
     assert_eq!(long.last(), short.last(), "[SEP]");
 }
 
+/// The limit with these values of `max_seq_length`, `model_max_length` and
+/// `max_position_embeddings` (whose table the tiny model has for 96).
+fn limit(sentence: Option<u32>, tokenizer: Option<f64>) -> usize {
+    let scrap = Scrap::copy_of("bert");
+    scrap.remove("sentence_bert_config.json");
+    if let Some(length) = sentence {
+        let content = serde_json::json!({ "max_seq_length": length }).to_string();
+        scrap.write("sentence_distilbert_config.json", content.as_bytes());
+    }
+    scrap.edit_json("tokenizer_config.json", |config| match tokenizer {
+        Some(length) => config["model_max_length"] = length.into(),
+        None => config["model_max_length"] = serde_json::Value::Null,
+    });
+    EncoderFolder::open(scrap.path())
+        .expect("a folder")
+        .max_tokens()
+}
+
+#[test]
+fn the_most_tokens_are_found_where_sentence_transformers_finds_them() {
+    assert_eq!(limit(Some(20), Some(30.0)), 20);
+    assert_eq!(
+        limit(Some(40), Some(30.0)),
+        40,
+        "the first wins, though larger"
+    );
+    assert_eq!(limit(Some(400), None), 96, "there are no more positions");
+    assert_eq!(limit(None, Some(30.0)), 30);
+    assert_eq!(limit(None, Some(1e30)), 96, "which stands for none");
+    assert_eq!(limit(None, None), 96);
+}
+
 #[test]
 fn an_empty_text_has_its_special_tokens_only() {
     assert_eq!(tokens(&preparer("bert"), "").len(), 2);

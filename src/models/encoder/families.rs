@@ -280,6 +280,7 @@ fn nomic_bert(config: &Fields) -> Result<Description, ModelError> {
 /// Qwen3 Embedding (Zhang et al. 2025): a decoder whose last token stands for the text.
 fn qwen3(config: &Fields) -> Result<Description, ModelError> {
     config.only("use_sliding_window", &json!(false))?;
+    config.only("is_causal", &json!(true))?;
     let mut description = base(config)?;
     let heads = description.heads;
     description.kv_heads = config.count("num_key_value_heads")?.unwrap_or(heads);

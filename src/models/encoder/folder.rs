@@ -92,7 +92,7 @@ impl EncoderFolder {
         )?;
         let checkpoint = Checkpoint::open(&modules.transformer)?;
         let weight_bytes = weights::measure(cpu, &description, &modules, &checkpoint)?;
-        let sentence = read_fields(&modules, "sentence_bert_config.json")?;
+        let sentence = sentence_fields(&modules)?;
         let max_tokens = max_tokens(&modules, &sentence, &description)?;
         let lower_case = sentence.flag("do_lower_case", false)?;
         Ok(Self {
@@ -162,7 +162,7 @@ impl EncoderFolder {
     /// [`EncoderFolder::open`] says of files.
     pub fn load(&self) -> Result<EncoderWeights, ModelError> {
         let inner = &self.inner;
-        let (tensors, bytes) = weights::load(
+        let tensors = weights::load(
             inner.cpu,
             &inner.description,
             &inner.modules,
@@ -171,7 +171,6 @@ impl EncoderFolder {
         Ok(EncoderWeights {
             folder: self.clone(),
             tensors,
-            bytes,
         })
     }
 }
@@ -182,7 +181,6 @@ impl EncoderFolder {
 pub struct EncoderWeights {
     folder: EncoderFolder,
     tensors: Tensors,
-    bytes: u64,
 }
 
 impl EncoderWeights {
@@ -193,7 +191,7 @@ impl EncoderWeights {
 
     /// What they take in memory, in bytes.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.tensors.bytes()
     }
 
     pub(super) fn network(&self) -> Network<'_> {
@@ -206,6 +204,25 @@ impl EncoderWeights {
 
     pub(super) fn modules(&self) -> &Modules {
         &self.folder.inner.modules
+    }
+}
+
+/// What `sentence_bert_config.json` says; old models name the file after their architecture.
+fn sentence_fields(modules: &Modules) -> Result<Fields, ModelError> {
+    let names = [
+        "sentence_roberta_config.json",
+        "sentence_distilbert_config.json",
+        "sentence_camembert_config.json",
+        "sentence_xlm-roberta_config.json",
+    ];
+    let other = names
+        .into_iter()
+        .find(|name| modules.transformer.join(name).exists());
+    let usual = "sentence_bert_config.json";
+    if modules.transformer.join(usual).exists() {
+        read_fields(modules, usual)
+    } else {
+        read_fields(modules, other.unwrap_or(usual))
     }
 }
 

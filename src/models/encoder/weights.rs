@@ -21,6 +21,10 @@ impl Linear {
         self.outputs
     }
 
+    fn values(&self) -> usize {
+        self.data.len() + self.bias.len()
+    }
+
     /// Runs it on `rows` rows of `x`, `stride` apart; `y` has rows of [`Linear::outputs`].
     pub(super) fn apply(&self, cpu: Cpu, rows: usize, x: &[f32], stride: usize, y: &mut [f32]) {
         let weight = Packed {
@@ -43,6 +47,10 @@ pub(super) struct Norm {
 }
 
 impl Norm {
+    fn values(&self) -> usize {
+        self.weight.len() + self.bias.len()
+    }
+
     /// Normalises all rows of `x`.
     pub(super) fn apply(&self, cpu: Cpu, x: &mut [f32]) {
         ops::norm(cpu, x, &self.weight, &self.bias, self.epsilon, self.rms);
@@ -60,6 +68,16 @@ pub(super) struct Layer {
     pub(super) mlp_in: Linear,
     pub(super) mlp_out: Linear,
     pub(super) mlp_norm: Norm,
+}
+
+impl Layer {
+    fn values(&self) -> usize {
+        let linears = [&self.qkv, &self.attention_out, &self.mlp_in, &self.mlp_out];
+        let norms = [&self.query_norm, &self.key_norm, &self.attention_norm];
+        let norms = norms.into_iter().flatten().chain([&self.mlp_norm]);
+        linears.into_iter().map(Linear::values).sum::<usize>()
+            + norms.map(Norm::values).sum::<usize>()
+    }
 }
 
 /// What is done with the pooled vector.
@@ -85,6 +103,23 @@ pub(super) struct Tensors {
     pub(super) head: Vec<HeadStage>,
 }
 
+impl Tensors {
+    /// What all weights take in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        let tables = self.words.len() + self.positions.len() + self.distance_buckets.len();
+        let norms = self.embedding_norm.iter().chain(&self.final_norm);
+        let head = self.head.iter().map(|stage| match stage {
+            HeadStage::Dense(linear, _) => linear.values(),
+            HeadStage::Normalize => 0,
+        });
+        let values = tables
+            + norms.map(Norm::values).sum::<usize>()
+            + self.layers.iter().map(Layer::values).sum::<usize>()
+            + head.sum::<usize>();
+        4 * values as u64
+    }
+}
+
 /// Builds [`Tensors`]; or with `measure`, checks names, types and shapes in the headers and counts
 /// what loading will hold, without reading a weight.
 struct Builder<'a> {
@@ -106,14 +141,14 @@ pub(super) fn measure(
     build(cpu, description, modules, checkpoint, true).map(|(_, bytes)| bytes)
 }
 
-/// Loads all weights and says how many bytes they take.
+/// Loads all weights.
 pub(super) fn load(
     cpu: Cpu,
     description: &Description,
     modules: &Modules,
     checkpoint: &Checkpoint,
-) -> Result<(Tensors, u64), ModelError> {
-    build(cpu, description, modules, checkpoint, false)
+) -> Result<Tensors, ModelError> {
+    build(cpu, description, modules, checkpoint, false).map(|(tensors, _)| tensors)
 }
 
 fn build(
