@@ -69,6 +69,7 @@ impl HubModel {
     pub fn repo(&self) -> &str {
         &self.repo
     }
+
     /// The branch, tag or commit; "main" if not set.
     pub fn revision(mut self, revision: impl Into<String>) -> Self {
         self.revision = revision.into();
