@@ -372,7 +372,7 @@ def jina_bert() -> None:
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
         return functional.layer_norm(x, (hidden,), weight, bias, 1e-12)
 
-    def forward(ids: list[int]) -> torch.Tensor:
+    def forward(ids: list[int], activation=functional.gelu) -> torch.Tensor:
         x = tensors["embeddings.word_embeddings.weight"][ids]
         x = x + tensors["embeddings.token_type_embeddings.weight"][0]
         x = normed("embeddings.LayerNorm", x)
@@ -390,7 +390,7 @@ def jina_bert() -> None:
             mixed = apply(f"{at}.attention.output.dense", mixed)
             x = normed(f"{at}.attention.output.LayerNorm", x + mixed)
             gate, up = apply(f"{at}.mlp.gated_layers", x).split(inner, -1)
-            inside = apply(f"{at}.mlp.wo", functional.gelu(gate) * up)
+            inside = apply(f"{at}.mlp.wo", activation(gate) * up)
             x = normed(f"{at}.mlp.layernorm", x + inside)
         return x
 
@@ -417,6 +417,10 @@ def jina_bert() -> None:
     (folder / "1_Pooling/config.json").write_text(json.dumps(pooling, indent=2))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512}))
     tokenizer.enable_truncation(512)
+    others = {"reglu": functional.relu, "swiglu": functional.silu}
+    for name, activation in others.items():
+        rows = [forward(tokenizer.encode(text).ids, activation).mean(0) for text in texts()]
+        (folder / f"{name}.f32").write_bytes(torch.stack(rows).numpy().astype("<f4").tobytes())
     rows = [forward(tokenizer.encode(text).ids).mean(0).numpy() for text in texts()]
     write_reference(folder, np.stack(rows))
 
