@@ -247,6 +247,11 @@ fn folders_weights_and_preparers_are_shared_between_threads() {
             .expect("one")
             .expect("an embedding")
     };
+    // What is shown of them in an error or a log is short: no weights, no vocabulary.
+    let encoder = TextEncoder::new(ModelInfo::new("one", 1), Arc::clone(&weights));
+    let shown = format!("{encoder:?}{preparer:?}");
+    assert!(shown.len() < 1000, "{shown}");
+
     let here = embed();
     std::thread::scope(|scope| {
         for other in [scope.spawn(embed), scope.spawn(embed)] {
