@@ -52,15 +52,26 @@ def template(tokenizer: Tokenizer, before: str, after: str) -> None:
     )
 
 
-def wordpiece(specials: list[str], before: str, after: str, size: int = 220) -> Tokenizer:
+def pieces(lower: bool) -> tuple[list[str], list[str]]:
+    """The corpus's words and characters, sorted: the trainers' own choice varies from run to run."""
+    plain = [word.strip(".,;:?!") for word in CORPUS]
+    words = sorted({word.lower() if lower else word for word in plain if len(word) > 1})
+    letters = sorted(set("abcdefghijklmnopqrstuvwxyz0123456789.,;:?!") | set("".join(words)))
+    return words, letters
+
+
+def wordpiece(specials: list[str], before: str, after: str) -> Tokenizer:
     unknown = next(name for name in specials if "unk" in name.lower())
-    tokenizer = Tokenizer(models.WordPiece(unk_token=unknown))
+    words, letters = pieces(lower=True)
+    # Every third word is left out, so that it comes in pieces.
+    known = [word for number, word in enumerate(words) if number % 3]
+    names = dict.fromkeys(specials + known + letters + [f"##{letter}" for letter in letters])
+    vocabulary = {name: number for number, name in enumerate(names)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
+    tokenizer.add_special_tokens(specials)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(
-        CORPUS, trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials)
-    )
     template(tokenizer, before, after)
     return tokenizer
 
@@ -81,15 +92,17 @@ def byte_bpe(specials: list[str], before: str, after: str, size: int = 300) -> T
     return tokenizer
 
 
-def unigram(specials: list[str], before: str, after: str, size: int = 150) -> Tokenizer:
-    tokenizer = Tokenizer(models.Unigram())
+def unigram(specials: list[str], before: str, after: str) -> Tokenizer:
+    words, letters = pieces(lower=False)
+    known = [f"\u2581{word}" for number, word in enumerate(words) if number % 3]
+    names = dict.fromkeys(specials + known + letters + ["\u2581"])
+    scores = [(name, 0.0 if name in specials else -2.0 - 0.01 * number)
+              for number, name in enumerate(names)]
+    tokenizer = Tokenizer(models.Unigram(scores, unk_id=specials.index("<unk>")))
+    tokenizer.add_special_tokens(specials)
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
-    )
-    tokenizer.train_from_iterator(
-        CORPUS,
-        trainers.UnigramTrainer(vocab_size=size, special_tokens=specials, unk_token="<unk>"),
     )
     template(tokenizer, before, after)
     return tokenizer
@@ -372,7 +385,7 @@ def jina_bert() -> None:
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
         return functional.layer_norm(x, (hidden,), weight, bias, 1e-12)
 
-    def forward(ids: list[int]) -> torch.Tensor:
+    def forward(ids: list[int], activation=functional.gelu) -> torch.Tensor:
         x = tensors["embeddings.word_embeddings.weight"][ids]
         x = x + tensors["embeddings.token_type_embeddings.weight"][0]
         x = normed("embeddings.LayerNorm", x)
@@ -390,7 +403,7 @@ def jina_bert() -> None:
             mixed = apply(f"{at}.attention.output.dense", mixed)
             x = normed(f"{at}.attention.output.LayerNorm", x + mixed)
             gate, up = apply(f"{at}.mlp.gated_layers", x).split(inner, -1)
-            inside = apply(f"{at}.mlp.wo", functional.gelu(gate) * up)
+            inside = apply(f"{at}.mlp.wo", activation(gate) * up)
             x = normed(f"{at}.mlp.layernorm", x + inside)
         return x
 
@@ -417,6 +430,10 @@ def jina_bert() -> None:
     (folder / "1_Pooling/config.json").write_text(json.dumps(pooling, indent=2))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512}))
     tokenizer.enable_truncation(512)
+    others = {"reglu": functional.relu, "swiglu": functional.silu}
+    for name, activation in others.items():
+        rows = [forward(tokenizer.encode(text).ids, activation).mean(0) for text in texts()]
+        (folder / f"{name}.f32").write_bytes(torch.stack(rows).numpy().astype("<f4").tobytes())
     rows = [forward(tokenizer.encode(text).ids).mean(0).numpy() for text in texts()]
     write_reference(folder, np.stack(rows))
 

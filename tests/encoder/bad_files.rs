@@ -238,6 +238,18 @@ fn an_unknown_architecture_lists_the_known_ones() {
 }
 
 #[test]
+fn weights_that_the_architecture_has_no_use_for_are_not_passed_over() {
+    let scrap = Scrap::copy_of("bert");
+    scrap.edit_json("config.json", |config| {
+        config["num_hidden_layers"] = 1.into()
+    });
+    assert_fault!(
+        scrap,
+        ModelError::UnsupportedArchitecture { found, .. } if found.contains("encoder.layer.1")
+    );
+}
+
+#[test]
 fn fields_that_make_no_sense_are_named() {
     let config = |field: &str, value: serde_json::Value| {
         let scrap = Scrap::copy_of("bert");
@@ -275,6 +287,12 @@ fn fields_that_make_no_sense_are_named() {
         roberta("max_position_embeddings", 2.into()),
         modern("layer_types", serde_json::json!(["full_attention"])),
         modern("rope_scaling", serde_json::json!({"type": "yarn"})),
+        other(
+            "jina_bert",
+            "config.json",
+            "feed_forward_type",
+            "original".into(),
+        ),
         qwen("use_sliding_window", true.into()),
         qwen("is_causal", false.into()),
         qwen("num_key_value_heads", 3.into()),

@@ -140,6 +140,66 @@ fn jina_bert_with_alibi() {
 }
 
 #[test]
+fn jina_bert_with_other_gates() {
+    for kind in ["reglu", "swiglu"] {
+        let scrap = Scrap::copy_of("jina_bert");
+        scrap.edit_json("config.json", |config| {
+            config["feed_forward_type"] = kind.into()
+        });
+        check(
+            scrap.path(),
+            &format!("{kind}.f32"),
+            &EmbedOptions::default(),
+        );
+    }
+}
+
+#[test]
+fn camembert_is_a_roberta() {
+    let scrap = Scrap::copy_of("roberta");
+    scrap.edit_json("config.json", |config| {
+        config["model_type"] = "camembert".into()
+    });
+    check(scrap.path(), "embeddings.f32", &EmbedOptions::default());
+}
+
+#[test]
+fn a_dense_layer_has_the_activation_of_its_configuration() {
+    let dense = |activation: &str| {
+        let scrap = Scrap::copy_of("xlm-roberta");
+        scrap.edit_json("2_Dense/config.json", |config| {
+            config["activation_function"] = activation.into();
+        });
+        scrap.edit_json("modules.json", |modules| {
+            modules.as_array_mut().expect("a list").pop();
+        });
+        let mut model = Loaded::open(scrap.path());
+        let inputs = [
+            model.prepare("What is the capital of France?"),
+            model.prepare(""),
+        ];
+        model.step(&inputs, 1).concat()
+    };
+    let plain = dense("torch.nn.modules.linear.Identity");
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let relu = |x: f64| x.max(0.0);
+    let cases: [(&str, &dyn Fn(f64) -> f64); 4] = [
+        ("Tanh", &f64::tanh),
+        ("ReLU", &relu),
+        ("SiLU", &|x| x * sigmoid(x)),
+        ("Sigmoid", &sigmoid),
+    ];
+    for (name, function) in cases {
+        let got = dense(&format!("torch.nn.modules.activation.{name}"));
+        let wanted: Vec<f32> = plain
+            .iter()
+            .map(|x| function(f64::from(*x)) as f32)
+            .collect();
+        assert!(max_difference(&got, &wanted) <= 1e-6, "{name}");
+    }
+}
+
+#[test]
 fn qwen3_with_shared_heads_and_last_token_pooling() {
     check_family("qwen3");
 }
@@ -187,6 +247,11 @@ fn folders_weights_and_preparers_are_shared_between_threads() {
             .expect("one")
             .expect("an embedding")
     };
+    // What is shown of them in an error or a log is short: no weights, no vocabulary.
+    let encoder = TextEncoder::new(ModelInfo::new("one", 1), Arc::clone(&weights));
+    let shown = format!("{encoder:?}{preparer:?}");
+    assert!(shown.len() < 1000, "{shown}");
+
     let here = embed();
     std::thread::scope(|scope| {
         for other in [scope.spawn(embed), scope.spawn(embed)] {

@@ -111,21 +111,18 @@ fn bert(config: &Fields) -> Result<Description, ModelError> {
             description.architecture = "bert (alibi)".to_owned();
             description.positions = Positions::None;
             description.distance_bias = DistanceBias::Alibi;
-            let (gated, activation) = match config.text("feed_forward_type")? {
-                None | Some("original") => (false, description.activation),
-                Some("geglu") => (true, Activation::Gelu),
-                Some("reglu") => (true, Activation::Relu),
-                Some("swiglu") => (true, Activation::Silu),
-                Some(other) => {
-                    return Err(config.invalid("feed_forward_type", format!("{other} is unknown")));
+            description.activation = match config.text("feed_forward_type")? {
+                Some("geglu") => Activation::Gelu,
+                Some("reglu") => Activation::Relu,
+                Some("swiglu") => Activation::Silu,
+                other => {
+                    let detail = format!("{} is not supported", other.unwrap_or("none"));
+                    return Err(config.invalid("feed_forward_type", detail));
                 }
             };
-            description.activation = activation;
-            description.gated = gated;
-            if gated {
-                description.names = &names::JINA_BERT;
-                description.biases.mlp_in = false;
-            }
+            description.gated = true;
+            description.biases.mlp_in = false;
+            description.names = &names::JINA_BERT;
         }
         Some(other) => return Err(unsupported(format!("bert with {other} positions"))),
     }

@@ -1,5 +1,6 @@
 //! A model's folder: what its small files and headers say, and the way to its weights.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,12 +28,24 @@ const MOST_TOKENS: usize = 1 << 20;
 /// of `model.safetensors.index.json`.
 ///
 /// Cheap to clone and to share between threads.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EncoderFolder {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for EncoderFolder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EncoderFolder")
+            .field("root", &self.inner.root)
+            .field("architecture", &self.architecture())
+            .field("dimensions", &self.dimensions())
+            .field("max_tokens", &self.max_tokens())
+            .field("weight_bytes", &self.weight_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     root: PathBuf,
     description: Description,
@@ -177,10 +190,18 @@ impl EncoderFolder {
 
 /// An encoder's weights in memory. They never change: put them into an [`Arc`] and give it to as
 /// many [`TextEncoder`](super::TextEncoder)s as there are workers.
-#[derive(Debug)]
 pub struct EncoderWeights {
     folder: EncoderFolder,
     tensors: Tensors,
+}
+
+impl fmt::Debug for EncoderWeights {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EncoderWeights")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EncoderWeights {

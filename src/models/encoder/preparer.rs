@@ -1,6 +1,7 @@
 //! From a text to tokens, on the caller's side.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -38,7 +39,7 @@ const SPARE_TOKENS: usize = 32;
 /// hardly any tokens, never more than 1 MiB or 256 bytes for each token that the model takes.
 ///
 /// [`EncoderFolder::max_tokens`]: super::EncoderFolder::max_tokens
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EncoderPreparer {
     tokenizer: Tokenizer,
     max_tokens: usize,
@@ -48,6 +49,17 @@ pub struct EncoderPreparer {
     direction: TruncationDirection,
     prompts: BTreeMap<String, String>,
     default_prompt: Option<String>,
+}
+
+impl fmt::Debug for EncoderPreparer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EncoderPreparer")
+            .field("max_tokens", &self.max_tokens)
+            .field("prompts", &self.prompts)
+            .field("default_prompt", &self.default_prompt)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EncoderPreparer {

@@ -1,5 +1,6 @@
 //! The servable model: shared weights, buffers of its own.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::folder::EncoderWeights;
@@ -16,11 +17,20 @@ pub(super) const MAX_STEP_TOKENS: usize = 256;
 
 /// A text encoder that a worker serves. It shares its weights with other workers and owns the
 /// buffers of a step, which it keeps.
-#[derive(Debug)]
 pub struct TextEncoder {
     info: ModelInfo,
     weights: Arc<EncoderWeights>,
     scratch: Scratch,
+}
+
+impl fmt::Debug for TextEncoder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TextEncoder")
+            .field("info", &self.info)
+            .field("weights", &self.weights)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TextEncoder {

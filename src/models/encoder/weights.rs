@@ -1,7 +1,10 @@
 //! A model's weights, laid out once for the kernels that read them.
 
+use std::collections::BTreeSet;
+
 use super::checkpoint::{Checkpoint, Entry};
 use super::description::{Description, DistanceBias, Placement, Positions};
+use super::families;
 use super::modules::{Modules, Stage};
 use super::ops::{self, Activation, Cpu, Packed};
 use crate::models::ModelError;
@@ -129,6 +132,7 @@ struct Builder<'a> {
     prefix: String,
     measure: bool,
     values: u64,
+    used: BTreeSet<String>,
 }
 
 /// Checks a checkpoint against its description and counts the bytes that its weights will take.
@@ -164,8 +168,10 @@ fn build(
         prefix: prefix(checkpoint, description.names.word),
         measure,
         values: 0,
+        used: BTreeSet::new(),
     };
     let mut tensors = builder.transformer(description)?;
+    builder.require_all_used(description)?;
     let mut values = builder.values;
     for stage in &modules.stages {
         match stage {
@@ -184,6 +190,7 @@ fn build(
                     prefix: String::new(),
                     measure,
                     values: 0,
+                    used: BTreeSet::new(),
                 };
                 let linear = builder.linear(&["linear".to_owned()], *inputs, &[*outputs], *bias)?;
                 tensors.head.push(HeadStage::Dense(linear, *activation));
@@ -241,6 +248,24 @@ impl Builder<'_> {
             final_norm,
             head: Vec::new(),
         })
+    }
+
+    /// Fails where a layer of the checkpoint has a weight that this architecture has no use for:
+    /// it is another architecture than its configuration says, and would give wrong vectors.
+    fn require_all_used(&self, description: &Description) -> Result<(), ModelError> {
+        let layer = format!("{}{}.", self.prefix, description.names.layer);
+        // Not weights, but values that some versions of the libraries stored beside them.
+        let is_buffer = |name: &str| name.ends_with("inv_freq") || name.ends_with("position_ids");
+        let unknown = self.checkpoint.names().find(|name| {
+            name.starts_with(&layer) && !self.used.contains(*name) && !is_buffer(name)
+        });
+        match unknown {
+            Some(name) => Err(ModelError::UnsupportedArchitecture {
+                found: format!("{} with a tensor {name}", description.architecture),
+                supported: families::SUPPORTED.to_vec(),
+            }),
+            None => Ok(()),
+        }
     }
 
     fn position_table(&mut self, description: &Description) -> Result<Vec<f32>, ModelError> {
@@ -417,6 +442,7 @@ impl Builder<'_> {
                 found: entry.shape.clone(),
             });
         }
+        self.used.insert(name.to_owned());
         let count = shape.iter().map(|side| *side as u64).product();
         self.values = self.values.saturating_add(count);
         if self.measure {
