@@ -7,8 +7,8 @@ use modelpool::testing::policy::{Exit, ModelPlan};
 
 use crate::world::{Did, World, config, plan};
 
-const A: ModelId = ModelId(300_01);
-const B: ModelId = ModelId(300_02);
+const A: ModelId = ModelId(30_001);
+const B: ModelId = ModelId(30_002);
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -212,7 +212,7 @@ fn eviction_takes_the_longest_idle_of_equal_workers() {
     let mut world = World::new(600, config());
     world.model(A.0, plan(300));
     world.model(B.0, plan(300));
-    let c = world.model(300_03, plan(300));
+    let c = world.model(30_003, plan(300));
     for (model, at) in [(A, 0), (B, 1000)] {
         world.at(ms(at));
         world.queue(model, 1);
@@ -242,7 +242,7 @@ fn eviction_takes_the_longest_idle_of_equal_workers() {
 #[test]
 fn what_can_never_fit_fails_at_once() {
     let mut world = World::new(800, config());
-    let huge = world.model(900_01, plan(900));
+    let huge = world.model(90_001, plan(900));
     world.queue(huge, 1);
     assert_eq!(world.decide(), [Did::Fail(huge, "never fits")]);
     assert_eq!(world.wake_at, None);
