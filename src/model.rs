@@ -69,7 +69,11 @@ impl<C: Capability> fmt::Debug for ModelSpec<C> {
 impl<C: Capability> ModelSpec<C> {
     /// A model with its loader. The capability's own constructor, such as
     /// `ModelSpec::text_embedding`, is the more convenient one.
-    pub fn with_caller_side(info: ModelInfo, caller_side: C::CallerSide, loader: Loader<C>) -> Self {
+    pub fn with_caller_side(
+        info: ModelInfo,
+        caller_side: C::CallerSide,
+        loader: Loader<C>,
+    ) -> Self {
         Self {
             info,
             loader,

@@ -8,6 +8,7 @@ mod embedded;
 mod folder;
 mod hub;
 mod progress;
+mod text_embedding;
 
 pub use folder::FolderModel;
 pub use hub::{HubModel, HubSettings};

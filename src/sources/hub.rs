@@ -65,6 +65,11 @@ impl HubModel {
         }
     }
 
+    /// The repository's id.
+    pub fn repo(&self) -> &str {
+        &self.repo
+    }
+
     /// The branch, tag or commit; "main" if not set.
     pub fn revision(mut self, revision: impl Into<String>) -> Self {
         self.revision = revision.into();

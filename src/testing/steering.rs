@@ -110,10 +110,7 @@ impl Controls {
         let Some(gate) = state.gates.get_mut(&point) else {
             return Act::Go;
         };
-        gate.script
-            .pop_front()
-            .or(gate.always)
-            .unwrap_or(Act::Go)
+        gate.script.pop_front().or(gate.always).unwrap_or(Act::Go)
     }
 
     fn announce(&self, point: Point) {

@@ -40,7 +40,11 @@ async fn a_request_survives_the_panic_of_its_worker() {
     assert!(reason.contains("told to panic at Step"), "{reason}");
     let metrics = universe.status().models[0].metrics;
     assert_eq!((metrics.redelivered, metrics.worker_failures), (1, 1));
-    assert_eq!(steering.visits(Point::Load), 2, "one worker, restarted once");
+    assert_eq!(
+        steering.visits(Point::Load),
+        2,
+        "one worker, restarted once"
+    );
     universe.close().await;
 }
 
@@ -325,7 +329,10 @@ async fn a_stream_ends_at_its_deadline() {
         last = Some(item);
     }
     let error = last.unwrap().unwrap_err();
-    assert!(matches!(error, PoolError::DeadlineExceeded { .. }), "{error}");
+    assert!(
+        matches!(error, PoolError::DeadlineExceeded { .. }),
+        "{error}"
+    );
     steering.open(Point::Step);
     universe.close().await;
 }

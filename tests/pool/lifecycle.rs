@@ -158,7 +158,9 @@ async fn min_workers_and_pins_keep_the_last_worker() {
         };
         let embedder = universe.register(spec).unwrap();
         within(embedder.embed("a")).await.unwrap();
-        universe.event(|event| event.kind == EventKind::Retired).await;
+        universe
+            .event(|event| event.kind == EventKind::Retired)
+            .await;
 
         // Another model's worker comes and goes while the kept one stays.
         let other = universe.register(steering.embedder("other", 100)).unwrap();
@@ -184,11 +186,15 @@ async fn a_pin_can_be_taken_away() {
         .register(steering.embedder("pinned", 100).pinned(true))
         .unwrap();
     within(embedder.embed("a")).await.unwrap();
-    universe.event(|event| event.kind == EventKind::Retired).await;
+    universe
+        .event(|event| event.kind == EventKind::Retired)
+        .await;
 
     universe.pin(&embedder, false).unwrap();
 
-    universe.event(|event| event.kind == EventKind::Retired).await;
+    universe
+        .event(|event| event.kind == EventKind::Retired)
+        .await;
     assert_eq!(universe.status().memory.reserved_mb, 0);
     universe.close().await;
 }
@@ -218,6 +224,9 @@ async fn warming_tells_why_it_failed() {
     let error = within(universe.warm(&broken)).await.unwrap_err();
     assert!(matches!(error, PoolError::LoadFailed { .. }), "{error}");
     let error = within(universe.warm(&huge)).await.unwrap_err();
-    assert!(matches!(error, PoolError::MemoryExhausted { .. }), "{error}");
+    assert!(
+        matches!(error, PoolError::MemoryExhausted { .. }),
+        "{error}"
+    );
     universe.close().await;
 }

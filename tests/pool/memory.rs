@@ -120,7 +120,11 @@ async fn a_second_model_gets_in_by_retiring_an_idle_worker() {
         .event(|event| event.kind == EventKind::Evicted)
         .await;
     assert_eq!(evicted.model, "first");
-    assert_eq!(newcomer.visits(Point::Load), 1, "one worker made room for one");
+    assert_eq!(
+        newcomer.visits(Point::Load),
+        1,
+        "one worker made room for one"
+    );
     let status = universe.status();
     assert_eq!(status.memory.reserved_mb, 600);
     assert_eq!(status.memory.peak_mb, 600);
@@ -141,7 +145,10 @@ async fn a_busy_worker_is_never_evicted_and_the_newcomer_waits() {
 
     let hurried = second.with(RequestOptions::default().deadline(Duration::from_millis(30)));
     let error = within(hurried.embed("b")).await.unwrap_err();
-    assert!(matches!(error, PoolError::DeadlineExceeded { .. }), "{error}");
+    assert!(
+        matches!(error, PoolError::DeadlineExceeded { .. }),
+        "{error}"
+    );
     assert_eq!(newcomer.visits(Point::Load), 0);
 
     // The moment that the worker is idle, it makes room.
@@ -169,7 +176,10 @@ async fn pins_and_min_workers_are_not_evicted() {
         within(kept.embed("a")).await.unwrap();
         let hurried = other.with(RequestOptions::default().deadline(Duration::from_millis(30)));
         let error = within(hurried.embed("b")).await.unwrap_err();
-        assert!(matches!(error, PoolError::DeadlineExceeded { .. }), "{error}");
+        assert!(
+            matches!(error, PoolError::DeadlineExceeded { .. }),
+            "{error}"
+        );
         assert_eq!(universe.status().models[0].workers.len(), 1);
         universe.close().await;
     }
@@ -237,11 +247,7 @@ async fn the_budget_can_be_absolute_or_another_fraction() {
         (MemoryBudget::Megabytes(123), 123),
         (MemoryBudget::Fraction(0.5), 500),
     ] {
-        let universe = Universe::new(PoolConfig {
-            memory,
-            ..config()
-        })
-        .await;
+        let universe = Universe::new(PoolConfig { memory, ..config() }).await;
         let status = universe.status().memory;
         assert_eq!((status.limit_mb, status.total_mb), (limit_mb, 1000));
         universe.close().await;

@@ -299,7 +299,13 @@ async fn batch_work_gets_its_turn_while_interactive_requests_keep_coming() {
     let turns: String = steering
         .steps()
         .iter()
-        .map(|step| if step[0].starts_with("Batch") { 'b' } else { 'i' })
+        .map(|step| {
+            if step[0].starts_with("Batch") {
+                'b'
+            } else {
+                'i'
+            }
+        })
         .collect();
     assert_eq!(turns, "iiibiiibiiib");
     universe.close().await;
@@ -463,7 +469,9 @@ async fn names_are_unique_and_settings_are_checked() {
     let steering = Steering::new();
     let universe = Universe::new(config()).await;
     universe.register(steering.embedder("same", 100)).unwrap();
-    let error = universe.register(steering.embedder("same", 100)).unwrap_err();
+    let error = universe
+        .register(steering.embedder("same", 100))
+        .unwrap_err();
     assert!(matches!(error, PoolError::AlreadyRegistered { .. }));
     universe
         .register(steering.embedder("same", 100).named("another"))

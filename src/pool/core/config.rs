@@ -136,7 +136,10 @@ impl PoolConfig {
         }
         match self.memory {
             MemoryBudget::Fraction(share) if !(share > 0.0 && share <= 1.0) => {
-                return Err(invalid("memory", "must be a fraction above 0 and at most 1"));
+                return Err(invalid(
+                    "memory",
+                    "must be a fraction above 0 and at most 1",
+                ));
             }
             MemoryBudget::Megabytes(0) => {
                 return Err(invalid("memory", "must be at least 1 MiB"));

@@ -436,7 +436,9 @@ impl Policy {
             // The load that these callers waited for has failed.
             model.warm = false;
             model.short_since = None;
-            decision.actions.push(Action::FailQueued { model: id, error });
+            decision
+                .actions
+                .push(Action::FailQueued { model: id, error });
             return;
         }
         if let Breaker::Open { until } = model.breaker {
@@ -447,7 +449,9 @@ impl Policy {
                         model: model.plan.name.clone(),
                         retry_after: until - now,
                     };
-                    decision.actions.push(Action::FailQueued { model: id, error });
+                    decision
+                        .actions
+                        .push(Action::FailQueued { model: id, error });
                 }
                 return;
             }
@@ -683,7 +687,9 @@ impl Policy {
             }
             return;
         };
-        let counted_from = model.last_retired.map_or(idle_since, |at| at.max(idle_since));
+        let counted_from = model
+            .last_retired
+            .map_or(idle_since, |at| at.max(idle_since));
         let due = counted_from + idle_after;
         if now < due {
             decision.wake(due);
@@ -783,11 +789,7 @@ fn forget_old(failures: &mut VecDeque<Instant>, window: Duration, now: Instant) 
 
 /// "Full jitter": evenly between nothing and the exponential bound, so that workers that failed
 /// together do not come back together.
-fn jittered_backoff(
-    rng: &mut fastrand::Rng,
-    restart: &RestartConfig,
-    failures: usize,
-) -> Duration {
+fn jittered_backoff(rng: &mut fastrand::Rng, restart: &RestartConfig, failures: usize) -> Duration {
     let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX);
     let factor = 2u32.checked_pow(doublings).unwrap_or(u32::MAX);
     let bound = restart

@@ -115,10 +115,7 @@ impl Pool {
     /// # Errors
     /// [`PoolError::AlreadyRegistered`] if the name is taken, [`PoolError::InvalidConfig`] if a
     /// setting makes no sense, [`PoolError::ShuttingDown`] after shutdown.
-    pub fn register<C: Capability>(
-        &self,
-        spec: ModelSpec<C>,
-    ) -> Result<ModelHandle<C>, PoolError> {
+    pub fn register<C: Capability>(&self, spec: ModelSpec<C>) -> Result<ModelHandle<C>, PoolError> {
         spec.validate()?;
         if self.inner.closing.load(Ordering::Acquire) {
             return Err(PoolError::ShuttingDown);

@@ -16,9 +16,7 @@ use super::job::Job;
 use super::memory::Reservation;
 use super::registration::Registration;
 use super::supervisor::SupervisorMessage;
-use super::worker::{
-    Control, Outcome, Seat, WorkerBoard, WorkerState, serve, spawn_worker_thread,
-};
+use super::worker::{Control, Outcome, Seat, WorkerBoard, WorkerState, serve, spawn_worker_thread};
 use crate::models::ModelError;
 
 /// A thread has this long to end after it has said that it is about to.
@@ -65,7 +63,9 @@ impl<C: Capability> TryFrom<ProxyMessage<C>> for ProxyCommand {
 
 /// What a worker's thread tells its proxy.
 pub(crate) enum WorkerReport {
-    Ready { load_time: Duration },
+    Ready {
+        load_time: Duration,
+    },
     /// The thread is about to end; model and memory are given back.
     Exited(Outcome),
 }
@@ -215,11 +215,10 @@ fn loader<C: Capability>(
 ) -> impl FnOnce() -> Result<Box<C::Model>, ModelError> + Send {
     move || {
         board.set_state(WorkerState::Loading);
-        registration.pool.events.emit(
-            &registration.info.name,
-            Some(board.id),
-            EventKind::Loading,
-        );
+        registration
+            .pool
+            .events
+            .emit(&registration.info.name, Some(board.id), EventKind::Loading);
         let loaded = (registration.loader)();
         if let Err(error) = &loaded {
             load_error.get_or_init(|| error.clone());

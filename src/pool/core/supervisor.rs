@@ -260,7 +260,11 @@ impl SupervisorState {
                 reason,
             } => {
                 if let Err(error) = self.start(model, worker, reason, myself).await {
-                    tracing::warn!(worker = worker.0, error = describe(&error), "worker not started");
+                    tracing::warn!(
+                        worker = worker.0,
+                        error = describe(&error),
+                        "worker not started"
+                    );
                     self.emit(model, Some(worker), failed(&error));
                     self.policy.exited(worker, Exit::LoadFailed(error), now);
                     self.pool.supervisor.cast(SupervisorMessage::Wake);
@@ -288,9 +292,7 @@ impl SupervisorState {
             .try_reserve(bytes)
             .ok_or_else(|| PoolError::Internal("memory was reserved past the ledger".to_owned()))?;
         self.emit(id, Some(worker), EventKind::Reserved { bytes, reason });
-        let (handle, board) = model
-            .spawn(worker, reservation, myself.get_cell())
-            .await?;
+        let (handle, board) = model.spawn(worker, reservation, myself.get_cell()).await?;
         self.by_actor.insert(handle.cell().get_id(), worker);
         self.workers.insert(
             worker,
@@ -346,10 +348,7 @@ impl SupervisorState {
         let serving = self.workers.values().any(|worker| {
             worker.handle.model() == model
                 && worker.retiring.is_none()
-                && matches!(
-                    worker.board.state(),
-                    WorkerState::Idle | WorkerState::Busy
-                )
+                && matches!(worker.board.state(), WorkerState::Idle | WorkerState::Busy)
         });
         if self.shutdown.is_some() {
             drop(reply.send(Err(PoolError::ShuttingDown)));

@@ -147,7 +147,9 @@ pub(crate) enum Outcome {
     /// The model's step returned an error.
     StepFailed(ModelError),
     /// It panicked; the message is in the thread's join result.
-    Panicked { while_loading: bool },
+    Panicked {
+        while_loading: bool,
+    },
 }
 
 /// A worker's place in the pool, held by its thread. Whichever way the thread ends, dropping the
@@ -190,7 +192,8 @@ impl<C: Capability> fmt::Debug for Seat<C> {
 
 impl<C: Capability> Drop for Seat<C> {
     fn drop(&mut self) {
-        let loaded = self.outcome.is_some() || self.board.state() as u8 > WorkerState::Loading as u8;
+        let loaded =
+            self.outcome.is_some() || self.board.state() as u8 > WorkerState::Loading as u8;
         let outcome = match self.outcome.take() {
             Some(outcome) => outcome,
             None => match self.load_error.get() {
@@ -313,8 +316,7 @@ impl<C: Capability> Loop<'_, C> {
 
         let first_in = |lane| first.as_ref().is_some_and(|job| job.priority() == lane);
         let batch_waits = first_in(Priority::Batch) || lanes.queued_batch() > 0;
-        let interactive_waits =
-            first_in(Priority::Interactive) || lanes.queued_interactive() > 0;
+        let interactive_waits = first_in(Priority::Interactive) || lanes.queued_interactive() > 0;
         let batch_turn =
             batch_waits && self.interactive_turns >= self.seat.registration.batch_turn_every();
         let lane = if batch_turn || !interactive_waits {
@@ -371,9 +373,9 @@ impl<C: Capability> Loop<'_, C> {
             seat.hand.for_each(|job| {
                 if let Some(request_span) = job.span() {
                     span.follows_from(request_span);
-                    request_span.in_scope(
-                        || tracing::debug!(job = job.id().0, worker = seat.board.id.0, "in step"),
-                    );
+                    request_span.in_scope(|| {
+                        tracing::debug!(job = job.id().0, worker = seat.board.id.0, "in step")
+                    });
                 }
             });
         }

@@ -1,5 +1,7 @@
 //! What goes into a text embedding, and what comes out.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::models::ModelError;
@@ -62,6 +64,12 @@ pub trait TextPreparer: Send + Sync + 'static {
     /// [`ModelError::Tokenize`] for a text that cannot be tokenised, [`ModelError::InvalidConfig`]
     /// for a task or a dimension that the model does not have.
     fn prepare(&self, text: String, options: &EmbedOptions) -> Result<EmbedInput, ModelError>;
+}
+
+impl<P: TextPreparer + ?Sized> TextPreparer for Arc<P> {
+    fn prepare(&self, text: String, options: &EmbedOptions) -> Result<EmbedInput, ModelError> {
+        (**self).prepare(text, options)
+    }
 }
 
 /// For models that read the text itself.

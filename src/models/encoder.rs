@@ -1,0 +1,44 @@
+//! Text encoders: BERT and its relatives, from a sentence-transformers folder as it is on disk.
+//!
+//! One code path serves all families. What sets them apart (where norms stand, how positions
+//! enter, which tokens see which, whether the feed-forward network has a gate, how tensors are
+//! called) is data, read from `config.json`; what follows the transformer (pooling, dense layers,
+//! normalisation) is data from `modules.json`.
+//!
+//! Nothing is padded: all tokens of a step are the rows of one matrix, so a step costs what its
+//! tokens cost, whatever their texts' lengths and order.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use modelpool::model::ModelInfo;
+//! use modelpool::models::{EncoderFolder, ModelError, TextEncoder};
+//! # fn main() -> Result<(), ModelError> {
+//! let folder = EncoderFolder::open("models/all-MiniLM-L6-v2")?; // headers and small files only
+//! let preparer = folder.preparer()?; // the tokenizer, for the caller's side
+//! let weights = Arc::new(folder.load()?); // once, shared by all workers
+//! let info = ModelInfo::new("minilm", folder.estimated_bytes() >> 20);
+//! let encoder = TextEncoder::new(info, weights);
+//! # Ok(())
+//! # }
+//! ```
+
+mod attention;
+mod checkpoint;
+mod description;
+mod families;
+mod fields;
+mod files;
+mod folder;
+mod forward;
+mod head;
+mod modules;
+mod names;
+mod ops;
+mod preparer;
+mod tables;
+mod text_encoder;
+mod weights;
+
+pub use folder::{EncoderFolder, EncoderWeights};
+pub use preparer::EncoderPreparer;
+pub use text_encoder::TextEncoder;

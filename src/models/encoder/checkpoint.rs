@@ -1,0 +1,253 @@
+//! Reading safetensors checkpoints: the headers first, each tensor when it is wanted.
+//!
+//! The format: eight bytes of header length (little endian), a JSON header that gives each
+//! tensor's element type, shape and place, then the tensors' bytes. A header is checked against
+//! the file's true size before anything is allocated for what it claims.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::files;
+use crate::models::ModelError;
+
+const FORMAT: &str = "safetensors file";
+
+/// What the format's own reader accepts.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// The element types that weights may have.
+const SUPPORTED: &str = "F32, F16, BF16 and F64";
+
+/// One tensor's entry in a header.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    file: usize,
+    dtype: String,
+    pub(super) shape: Vec<usize>,
+    begin: u64,
+    bytes: u64,
+}
+
+/// The tensors of a checkpoint: of one file, or of the shards that an index lists.
+#[derive(Debug, Clone)]
+pub(super) struct Checkpoint {
+    files: Vec<PathBuf>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Checkpoint {
+    /// Reads the headers of `model.safetensors` in `folder`, or else of the shards named in
+    /// `model.safetensors.index.json`.
+    pub(super) fn open(folder: &Path) -> Result<Self, ModelError> {
+        let single = folder.join("model.safetensors");
+        let index = folder.join("model.safetensors.index.json");
+        let mut checkpoint = Self {
+            files: Vec::new(),
+            entries: BTreeMap::new(),
+        };
+        if single.exists() || !index.exists() {
+            checkpoint.add_file(single)?;
+            return Ok(checkpoint);
+        }
+        for shard in shard_names(&index)? {
+            checkpoint.add_file(folder.join(shard))?;
+        }
+        Ok(checkpoint)
+    }
+
+    fn add_file(&mut self, path: PathBuf) -> Result<(), ModelError> {
+        let corrupt = |detail: String| ModelError::Corrupt {
+            path: path.clone(),
+            format: FORMAT,
+            detail,
+        };
+        let (mut file, size) = files::open(&path)?;
+        let unreadable = |source: std::io::Error| files::unreadable(&path, source);
+        if size < 8 {
+            return Err(corrupt(format!("{size} bytes, too few for a header")));
+        }
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(unreadable)?;
+        let length = u64::from_le_bytes(length);
+        if length > MAX_HEADER_BYTES || length > size - 8 {
+            return Err(corrupt(format!(
+                "a header of {length} bytes is claimed, the file has {size}"
+            )));
+        }
+        let mut header = Vec::new();
+        file.take(length)
+            .read_to_end(&mut header)
+            .map_err(unreadable)?;
+        let header: BTreeMap<String, Value> = serde_json::from_slice(&header)
+            .map_err(|error| corrupt(format!("the header is not JSON: {error}")))?;
+        let data = 8 + length;
+        let number = self.files.len();
+        for (name, value) in header {
+            if name == "__metadata__" {
+                continue;
+            }
+            let entry = entry(&value, number, data, size)
+                .map_err(|detail| corrupt(format!("tensor {name}: {detail}")))?;
+            self.entries.insert(name, entry);
+        }
+        self.files.push(path);
+        Ok(())
+    }
+
+    /// The entry of the tensor `name`.
+    pub(super) fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// The names of all tensors.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Fails unless `name` has an element type that can become `f32`.
+    pub(super) fn check_dtype(&self, name: &str, entry: &Entry) -> Result<(), ModelError> {
+        match entry.dtype.as_str() {
+            "F32" | "F16" | "BF16" | "F64" => Ok(()),
+            _ => Err(ModelError::WrongDtype {
+                tensor: name.to_owned(),
+                found: entry.dtype.clone(),
+                supported: SUPPORTED,
+            }),
+        }
+    }
+
+    /// Reads a tensor as `f32`, all of them finite.
+    pub(super) fn read(&self, name: &str, entry: &Entry) -> Result<Vec<f32>, ModelError> {
+        self.check_dtype(name, entry)?;
+        let path = &self.files[entry.file];
+        let (mut file, _) = files::open(path)?;
+        let unreadable = |source: std::io::Error| files::unreadable(path, source);
+        file.seek(SeekFrom::Start(entry.begin))
+            .map_err(unreadable)?;
+        let mut bytes = vec![0; entry.bytes as usize];
+        read_all(&mut file, &mut bytes, path)?;
+        let values: Vec<f32> = match entry.dtype.as_str() {
+            "F16" => words(&bytes)
+                .map(|word| half::f16::from_le_bytes(word).to_f32())
+                .collect(),
+            "BF16" => words(&bytes)
+                .map(|word| half::bf16::from_le_bytes(word).to_f32())
+                .collect(),
+            "F64" => words(&bytes)
+                .map(|word| f64::from_le_bytes(word) as f32)
+                .collect(),
+            _ => words(&bytes).map(f32::from_le_bytes).collect(),
+        };
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(ModelError::NotFiniteWeights {
+                tensor: name.to_owned(),
+            })
+        }
+    }
+}
+
+fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    bytes.as_chunks::<N>().0.iter().copied()
+}
+
+/// The file may have shrunk since its header was read.
+fn read_all(file: &mut File, bytes: &mut [u8], path: &Path) -> Result<(), ModelError> {
+    file.read_exact(bytes).map_err(|source| {
+        if source.kind() == std::io::ErrorKind::UnexpectedEof {
+            ModelError::Corrupt {
+                path: path.to_owned(),
+                format: FORMAT,
+                detail: "it ended before its tensors did".to_owned(),
+            }
+        } else {
+            ModelError::Unreadable {
+                path: path.to_owned(),
+                source: Arc::new(source),
+            }
+        }
+    })
+}
+
+fn entry(value: &Value, file: usize, data: u64, size: u64) -> Result<Entry, String> {
+    let dtype = value
+        .get("dtype")
+        .and_then(Value::as_str)
+        .ok_or("no dtype")?;
+    let shape = value
+        .get("shape")
+        .and_then(Value::as_array)
+        .and_then(|shape| shape.iter().map(Value::as_u64).collect::<Option<Vec<_>>>())
+        .ok_or("no shape")?;
+    let offsets = value
+        .get("data_offsets")
+        .and_then(Value::as_array)
+        .and_then(|ends| ends.iter().map(Value::as_u64).collect::<Option<Vec<_>>>())
+        .filter(|ends| ends.len() == 2 && ends[0] <= ends[1])
+        .ok_or("no data offsets")?;
+    let begin = data.checked_add(offsets[0]).ok_or("offset out of range")?;
+    let end = data.checked_add(offsets[1]).ok_or("offset out of range")?;
+    if end > size {
+        return Err(format!("ends at byte {end}, the file has {size}"));
+    }
+    let bytes = end - begin;
+    if let Some(element) = element_bytes(dtype) {
+        let needed = shape
+            .iter()
+            .try_fold(element, |product, side| product.checked_mul(*side));
+        if needed != Some(bytes) {
+            return Err(format!("{bytes} bytes do not make shape {shape:?}"));
+        }
+    }
+    let shape = shape
+        .iter()
+        .map(|side| usize::try_from(*side).map_err(|_| "shape out of range"))
+        .collect::<Result<_, _>>()?;
+    Ok(Entry {
+        file,
+        dtype: dtype.to_owned(),
+        shape,
+        begin,
+        bytes,
+    })
+}
+
+fn element_bytes(dtype: &str) -> Option<u64> {
+    match dtype {
+        "F16" | "BF16" => Some(2),
+        "F32" => Some(4),
+        "F64" => Some(8),
+        _ => None,
+    }
+}
+
+/// The shards that an index names, each once.
+fn shard_names(index: &Path) -> Result<Vec<String>, ModelError> {
+    let value = files::read_json(index, "safetensors index")?;
+    let corrupt = |detail: String| ModelError::Corrupt {
+        path: index.to_owned(),
+        format: "safetensors index",
+        detail,
+    };
+    let map = value
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| corrupt("it has no weight_map".to_owned()))?;
+    let mut names = Vec::new();
+    for (tensor, shard) in map {
+        let name = shard
+            .as_str()
+            .filter(|name| files::is_plain_name(name))
+            .ok_or_else(|| corrupt(format!("tensor {tensor} lies in no file of this folder")))?;
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,359 @@
+//! The pass through the layers: all tokens of a step as the rows of one matrix.
+//!
+//! A step's rows are divided among its threads. Between two layers each thread needs the others'
+//! keys and values, so the threads meet once a layer; the rest of a layer touches a thread's own
+//! rows only, a block at a time that stays in its caches.
+
+use std::ops::Range;
+
+use super::attention::{Attention, AttentionScratch, Span, grow};
+use super::description::{Description, Placement, Positions};
+use super::ops::{self, Cpu};
+use super::tables::Tables;
+use super::weights::Tensors;
+
+/// Rows that pass through a layer's linear parts together.
+const BLOCK: usize = 128;
+
+/// Rows are divided among threads in multiples of this, the kernels' tile.
+const TILE: usize = 8;
+
+/// A model's unchanging parts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Network<'a> {
+    pub(super) cpu: Cpu,
+    pub(super) description: &'a Description,
+    pub(super) tensors: &'a Tensors,
+}
+
+/// Buffers kept from step to step.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    tables: Tables,
+    spans: Vec<Span>,
+    tokens: Vec<u32>,
+    hidden: Vec<f32>,
+    /// Of this layer and of the next.
+    qkv: [Vec<f32>; 2],
+    threads: Vec<ThreadScratch>,
+}
+
+#[derive(Debug, Default)]
+struct ThreadScratch {
+    attention: AttentionScratch,
+    context: Vec<f32>,
+    mlp: Vec<f32>,
+    side: Vec<f32>,
+}
+
+impl Scratch {
+    /// The texts' rows in [`Scratch::hidden`].
+    pub(super) fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// The token vectors [tokens, hidden] that the last pass made.
+    pub(super) fn hidden(&self) -> &[f32] {
+        &self.hidden
+    }
+}
+
+/// Bytes that a step of `tokens` tokens holds besides the weights, its longest text being
+/// `longest`, and that stay held after it.
+pub(super) fn activation_bytes(description: &Description, tokens: usize, longest: usize) -> u64 {
+    let row = description.hidden + 2 * description.qkv_width() + description.context_width();
+    let block = BLOCK * (description.mlp_width() + description.hidden);
+    let attention = 2 * (longest + 64) * (description.head_width + 64) + 8 * longest.max(1 << 13);
+    let table = longest.next_power_of_two().max(64);
+    let angles = match description.positions {
+        Positions::Rotary => 2 * table * description.head_width,
+        _ => 0,
+    };
+    let biases = match description.distance_bias {
+        super::description::DistanceBias::None => 0,
+        _ => 2 * table * description.heads,
+    };
+    4 * (tokens * row + block + attention + angles + biases) as u64
+}
+
+impl Network<'_> {
+    /// Runs all layers over `texts`, each not empty and each token within the vocabulary. The
+    /// result lies in `scratch`.
+    pub(super) fn run(self, texts: &[&[u32]], threads: usize, scratch: &mut Scratch) {
+        scratch.spans.clear();
+        scratch.tokens.clear();
+        for text in texts {
+            scratch.spans.push(Span {
+                start: scratch.tokens.len(),
+                length: text.len(),
+            });
+            scratch.tokens.extend_from_slice(text);
+        }
+        let total = scratch.tokens.len();
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let buckets = &self.tensors.distance_buckets;
+        scratch.tables.ensure(self.description, buckets, longest);
+        scratch.hidden.resize(total * self.description.hidden, 0.0);
+        let threads = threads.clamp(1, total.div_ceil(TILE).max(1));
+        if scratch.threads.len() < threads {
+            scratch.threads.resize_with(threads, Default::default);
+        }
+        if threads == 1 {
+            self.layers(total, 1, scratch);
+        } else {
+            // On the pool's threads from here on, where meeting once a layer is cheap.
+            rayon::scope(|_| self.layers(total, threads, scratch));
+        }
+    }
+
+    fn layers(self, total: usize, threads: usize, scratch: &mut Scratch) {
+        let Scratch {
+            tables,
+            spans,
+            tokens,
+            hidden,
+            qkv: [now, next],
+            threads: buffers,
+        } = scratch;
+        let width = self.description.qkv_width();
+        let size = total.div_ceil(threads).next_multiple_of(TILE);
+        let mut now = grow(now, total * width);
+        let mut next = grow(next, total * width);
+        let pass = Pass {
+            network: self,
+            tables,
+            spans,
+            tokens,
+        };
+        let last = self.description.layers.len();
+        for layer in 0..=last {
+            let qkv: &[f32] = now;
+            let chunks = hidden
+                .chunks_mut(size * self.description.hidden)
+                .zip(next.chunks_mut(size * width))
+                .zip(buffers.iter_mut())
+                .enumerate();
+            let work = |number: usize,
+                        hidden: &mut [f32],
+                        next: &mut [f32],
+                        buffers: &mut ThreadScratch| {
+                let start = number * size;
+                let rows = start..total.min(start + size);
+                if let Some(layer) = layer.checked_sub(1) {
+                    pass.layer(layer, rows, qkv, hidden, next, buffers);
+                } else {
+                    pass.embed(rows, hidden, next, buffers);
+                }
+            };
+            if threads == 1 {
+                for (number, ((hidden, next), buffers)) in chunks {
+                    work(number, hidden, next, buffers);
+                }
+            } else {
+                let work = &work;
+                rayon::scope(|scope| {
+                    for (number, ((hidden, next), buffers)) in chunks {
+                        scope.spawn(move |_| work(number, hidden, next, buffers));
+                    }
+                });
+            }
+            std::mem::swap(&mut now, &mut next);
+        }
+    }
+}
+
+/// What all threads of a step read.
+struct Pass<'a> {
+    network: Network<'a>,
+    tables: &'a Tables,
+    spans: &'a [Span],
+    tokens: &'a [u32],
+}
+
+impl Pass<'_> {
+    /// Looks up the rows' vectors and projects them for the first layer.
+    fn embed(
+        &self,
+        rows: Range<usize>,
+        hidden: &mut [f32],
+        qkv: &mut [f32],
+        buffers: &mut ThreadScratch,
+    ) {
+        let Network {
+            cpu,
+            description,
+            tensors,
+        } = self.network;
+        let width = description.hidden;
+        let lines = hidden.chunks_exact_mut(width);
+        for ((row, line), place) in rows.clone().zip(lines).zip(self.places(rows.clone())) {
+            let word = self.tokens[row] as usize * width;
+            line.copy_from_slice(&tensors.words[word..word + width]);
+            if !tensors.positions.is_empty() {
+                let position = match description.positions {
+                    Positions::Learned { offset, .. } => (place + offset) * width,
+                    _ => 0,
+                };
+                ops::add(cpu, line, &tensors.positions[position..position + width]);
+            }
+        }
+        if let Some(norm) = &tensors.embedding_norm {
+            norm.apply(cpu, hidden);
+        }
+        for from in (0..rows.len()).step_by(BLOCK) {
+            let to = rows.len().min(from + BLOCK);
+            let place = rows.start + from..rows.start + to;
+            let x = &hidden[from * width..to * width];
+            self.project(
+                0,
+                place,
+                x,
+                block(qkv, description.qkv_width(), from, to),
+                &mut buffers.side,
+            );
+        }
+    }
+
+    /// One layer for some rows, and the next layer's projection of the result.
+    fn layer(
+        &self,
+        number: usize,
+        rows: Range<usize>,
+        qkv: &[f32],
+        hidden: &mut [f32],
+        next: &mut [f32],
+        buffers: &mut ThreadScratch,
+    ) {
+        let Network {
+            cpu,
+            description,
+            tensors,
+        } = self.network;
+        let layer = &tensors.layers[number];
+        let width = description.hidden;
+        let context_width = description.context_width();
+        let context = grow(&mut buffers.context, rows.len() * context_width);
+        let attention = Attention {
+            cpu,
+            description,
+            layer: description.layers[number],
+            tables: self.tables,
+            spans: self.spans,
+            qkv,
+        };
+        attention.run(rows.clone(), context, &mut buffers.attention);
+
+        for from in (0..rows.len()).step_by(BLOCK) {
+            let to = rows.len().min(from + BLOCK);
+            let count = to - from;
+            let x = block(hidden, width, from, to);
+            let side = grow(&mut buffers.side, count * width);
+            let mlp = grow(&mut buffers.mlp, count * description.mlp_width());
+            let context = &context[from * context_width..];
+
+            layer
+                .attention_out
+                .apply(cpu, count, context, context_width, side);
+            ops::add(cpu, x, side);
+            match description.placement {
+                Placement::Post => {
+                    if let Some(norm) = &layer.attention_norm {
+                        norm.apply(cpu, x);
+                    }
+                    layer.mlp_in.apply(cpu, count, x, width, mlp);
+                }
+                Placement::Pre => {
+                    side.copy_from_slice(x);
+                    layer.mlp_norm.apply(cpu, side);
+                    layer.mlp_in.apply(cpu, count, side, width, mlp);
+                }
+            }
+            if description.gated {
+                ops::gate(cpu, description.activation, mlp, description.intermediate);
+            } else {
+                ops::activate(cpu, description.activation, mlp);
+            }
+            let stride = description.mlp_width();
+            layer.mlp_out.apply(cpu, count, mlp, stride, side);
+            ops::add(cpu, x, side);
+            if description.placement == Placement::Post {
+                layer.mlp_norm.apply(cpu, x);
+            }
+            if number + 1 < tensors.layers.len() {
+                let place = rows.start + from..rows.start + to;
+                let next = block(next, description.qkv_width(), from, to);
+                self.project(number + 1, place, x, next, &mut buffers.side);
+            } else if let Some(norm) = &tensors.final_norm {
+                norm.apply(cpu, x);
+            }
+        }
+    }
+
+    /// Queries, keys and values of a block of rows for layer `number`.
+    fn project(
+        &self,
+        number: usize,
+        rows: Range<usize>,
+        x: &[f32],
+        qkv: &mut [f32],
+        side: &mut Vec<f32>,
+    ) {
+        let Network {
+            cpu,
+            description,
+            tensors,
+        } = self.network;
+        let layer = &tensors.layers[number];
+        let width = description.hidden;
+        let norm = layer
+            .attention_norm
+            .as_ref()
+            .filter(|_| description.placement == Placement::Pre);
+        if let Some(norm) = norm {
+            let side = grow(side, x.len());
+            side.copy_from_slice(x);
+            norm.apply(cpu, side);
+            layer.qkv.apply(cpu, rows.len(), side, width, qkv);
+        } else {
+            layer.qkv.apply(cpu, rows.len(), x, width, qkv);
+        }
+        let is_rotary = description.positions == Positions::Rotary;
+        if layer.query_norm.is_none() && layer.key_norm.is_none() && !is_rotary {
+            return;
+        }
+        let theta = description.layers[number].theta;
+        let query_width = description.context_width();
+        let key_width = description.kv_heads * description.head_width;
+        let lines = qkv.chunks_exact_mut(description.qkv_width());
+        for (line, place) in lines.zip(self.places(rows)) {
+            let (queries, rest) = line.split_at_mut(query_width);
+            if let Some(norm) = &layer.query_norm {
+                norm.apply(cpu, queries);
+            }
+            if let Some(norm) = &layer.key_norm {
+                norm.apply(cpu, &mut rest[..key_width]);
+            }
+            if is_rotary {
+                self.tables
+                    .rotate(cpu, theta, place, &mut line[..query_width + key_width]);
+            }
+        }
+    }
+
+    /// Each row's place in its text.
+    fn places(&self, rows: Range<usize>) -> impl Iterator<Item = usize> {
+        let mut text = self
+            .spans
+            .partition_point(|span| span.start + span.length <= rows.start);
+        rows.map(move |row| {
+            while row >= self.spans[text].start + self.spans[text].length {
+                text += 1;
+            }
+            row - self.spans[text].start
+        })
+    }
+}
+
+fn block(matrix: &mut [f32], width: usize, from: usize, to: usize) -> &mut [f32] {
+    &mut matrix[from * width..to * width]
+}

@@ -1,0 +1,65 @@
+//! The encoder's kernels: safe Rust over run-time chosen vector instructions.
+//!
+//! Every kernel is written once against [`pulp::Simd`] and compiled for each instruction set that
+//! the crate knows; [`Cpu`] picks the best one that this machine has. The build needs no
+//! `target-cpu` flag. Nothing here is `unsafe`.
+
+mod elementwise;
+mod gemm;
+
+pub(super) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
+pub(super) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// The instruction set in use and the number of `f32` that one of its registers holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cpu {
+    arch: Arch,
+    lanes: usize,
+}
+
+impl Cpu {
+    /// Looks at the processor.
+    pub(super) fn detect() -> Self {
+        Self::of(Arch::new())
+    }
+
+    /// One for each instruction set of this machine for which kernels exist, with its name.
+    #[cfg(feature = "testing")]
+    pub(super) fn all() -> Vec<(&'static str, Self)> {
+        let mut sets = vec![("portable", Arch::Scalar)];
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = pulp::x86::V3::try_new() {
+            sets.push(("avx2", Arch::V3(avx2)));
+        }
+        sets.push(("best", Arch::new()));
+        let of = |(name, arch): (&'static str, Arch)| (name, Self::of(arch));
+        sets.into_iter().map(of).collect()
+    }
+
+    fn of(arch: Arch) -> Self {
+        let lanes = arch.dispatch(Lanes);
+        Self { arch, lanes }
+    }
+
+    /// How many `f32` one register holds.
+    pub(super) fn lanes(self) -> usize {
+        self.lanes
+    }
+
+    fn run<Op: WithSimd>(self, op: Op) -> Op::Output {
+        self.arch.dispatch(op)
+    }
+}
+
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> usize {
+        S::F32_LANES
+    }
+}

@@ -1,0 +1,48 @@
+//! The real all-MiniLM-L6-v2 against sentence-transformers.
+
+use super::{Loaded, cosine, data, max_difference, read_rows, read_texts, real_models};
+
+#[test]
+fn two_hundred_texts_are_embedded_as_by_sentence_transformers() {
+    let mut model = Loaded::open(&real_models::minilm());
+    let texts = read_texts(&data("minilm"));
+    let wanted = read_rows(&data("minilm").join("embeddings.f32"), texts.len());
+    let inputs: Vec<_> = texts.iter().map(|text| model.prepare(text)).collect();
+
+    let mut worst = 0.0_f32;
+    let mut least = 1.0_f64;
+    let mut batched = Vec::new();
+    for group in inputs.chunks(7) {
+        batched.extend(model.step(group, 2));
+    }
+    for (number, (got, wanted)) in batched.iter().zip(&wanted).enumerate() {
+        let difference = max_difference(got, wanted);
+        assert!(difference <= 2e-5, "text {number}: {difference}");
+        worst = worst.max(difference);
+        least = least.min(cosine(got, wanted));
+    }
+    assert!(least >= 0.99999, "cosine {least}");
+    println!("all-MiniLM-L6-v2: max abs diff {worst:e}, least cosine {least}");
+
+    // A text alone, on one thread, gives what it gave among others on two.
+    for number in (0..inputs.len()).step_by(9) {
+        let alone = model.step(&inputs[number..=number], 1);
+        let difference = max_difference(&alone[0], &batched[number]);
+        assert!(difference <= 1e-5, "text {number}: {difference}");
+    }
+}
+
+#[test]
+fn order_and_company_do_not_change_an_embedding() {
+    let mut model = Loaded::open(&real_models::minilm());
+    let texts = read_texts(&data("minilm"));
+    let inputs: Vec<_> = texts[..24].iter().map(|text| model.prepare(text)).collect();
+    let forward = model.step(&inputs, 1);
+    let reversed: Vec<_> = inputs.iter().rev().cloned().collect();
+    for threads in [1, 2, 3] {
+        let backward = model.step(&reversed, threads);
+        for (one, other) in forward.iter().zip(backward.iter().rev()) {
+            assert!(max_difference(one, other) <= 1e-5);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The pure policy: literal times by table, and random schedules against a ledger.
+
+#[path = "policy/random.rs"]
+mod random;
+#[path = "policy/table.rs"]
+mod table;
+#[path = "policy/world.rs"]
+mod world;

@@ -1,0 +1,273 @@
+//! A world for the policy to decide about: queues, workers and a real ledger, and no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use modelpool::pool::core::{
+    Ledger, MIB, MemoryBudget, MemoryLimit, ModelId, PoolError, Reservation, RestartConfig,
+    RetireReason, StartReason, WorkerId,
+};
+use modelpool::testing::policy::{
+    Action, Exit, ModelPlan, Policy, PolicyConfig, QueueView, View, WorkerView,
+};
+
+pub struct FakeWorker {
+    pub model: ModelId,
+    pub ready: bool,
+    pub retiring: bool,
+    pub view: WorkerView,
+    _reservation: Reservation,
+}
+
+pub struct World {
+    pub policy: Policy,
+    pub now: Instant,
+    pub start: Instant,
+    pub wake_at: Option<Instant>,
+    pub wants_idle: bool,
+    state: State,
+    pinned: BTreeSet<ModelId>,
+}
+
+struct State {
+    ledger: Arc<Ledger>,
+    queues: BTreeMap<ModelId, QueueView>,
+    workers: BTreeMap<WorkerId, FakeWorker>,
+}
+
+/// What the policy did, in words that a table can hold.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Did {
+    Start(ModelId, WorkerId, StartReason),
+    Retire(WorkerId, RetireReason),
+    Fail(ModelId, &'static str),
+}
+
+impl View for State {
+    fn limit_bytes(&self) -> u64 {
+        self.ledger.limit_bytes()
+    }
+
+    fn reserved_bytes(&self) -> u64 {
+        self.ledger.reserved_bytes()
+    }
+
+    fn queue(&self, model: ModelId) -> QueueView {
+        self.queues.get(&model).copied().unwrap_or_default()
+    }
+
+    fn worker(&self, worker: WorkerId) -> WorkerView {
+        self.workers
+            .get(&worker)
+            .map_or(WorkerView::default(), |worker| worker.view)
+    }
+
+    fn never_fits(&self, _model: ModelId) -> PoolError {
+        PoolError::Internal("never fits".to_owned())
+    }
+}
+
+pub fn config() -> PolicyConfig {
+    PolicyConfig {
+        cold_start_workers: 2,
+        expand_after: Duration::from_millis(100),
+        idle_after: Duration::from_secs(60),
+        restart: RestartConfig {
+            initial_backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_secs(10),
+            max_failures: 3,
+            window: Duration::from_secs(60),
+            cooldown: Duration::from_secs(15),
+        },
+        seed: 1,
+    }
+}
+
+pub fn plan(mb: u64) -> ModelPlan {
+    ModelPlan {
+        name: "m".to_owned(),
+        worker_bytes: mb * MIB,
+        min_workers: 0,
+        max_workers: 4,
+        pinned: false,
+    }
+}
+
+impl World {
+    pub fn new(limit_mb: u64, config: PolicyConfig) -> Self {
+        let limit = MemoryLimit::new(MemoryBudget::Megabytes(limit_mb), limit_mb);
+        let start = Instant::now();
+        Self {
+            policy: Policy::new(config),
+            now: start,
+            start,
+            wake_at: None,
+            wants_idle: false,
+            pinned: BTreeSet::new(),
+            state: State {
+                ledger: Ledger::new(limit, || {}),
+                queues: BTreeMap::new(),
+                workers: BTreeMap::new(),
+            },
+        }
+    }
+
+    pub fn model(&mut self, id: u64, plan: ModelPlan) -> ModelId {
+        let id = ModelId(id);
+        self.policy.register(id, plan);
+        id
+    }
+
+    /// Sets the time, from the world's beginning.
+    pub fn at(&mut self, since_start: Duration) {
+        self.now = self.start + since_start;
+    }
+
+    pub fn queue(&mut self, model: ModelId, queued: usize) {
+        self.state.queues.entry(model).or_default().queued = queued;
+        if queued > 0 {
+            self.policy.demand(model);
+        }
+    }
+
+    pub fn saturate(&mut self, model: ModelId, saturated: bool) {
+        self.state.queues.entry(model).or_default().saturated = saturated;
+        if saturated {
+            self.policy.saturated(model, self.now);
+        }
+    }
+
+    pub fn queued(&self, model: ModelId) -> usize {
+        self.state.queue(model).queued
+    }
+
+    pub fn pin(&mut self, model: ModelId, pinned: bool) {
+        self.policy.pin(model, pinned);
+        if pinned {
+            self.pinned.insert(model);
+        }
+    }
+
+    /// Whether the model was pinned at any time.
+    pub fn was_pinned(&self, model: ModelId) -> bool {
+        self.pinned.contains(&model)
+    }
+
+    pub fn workers(&self) -> &BTreeMap<WorkerId, FakeWorker> {
+        &self.state.workers
+    }
+
+    pub fn reserved(&self) -> u64 {
+        self.state.ledger.reserved_bytes()
+    }
+
+    pub fn limit(&self) -> u64 {
+        self.state.ledger.limit_bytes()
+    }
+
+    pub fn peak(&self) -> u64 {
+        self.state.ledger.peak_bytes()
+    }
+
+    pub fn ready(&mut self, worker: WorkerId) {
+        let now = self.now;
+        if let Some(state) = self.state.workers.get_mut(&worker) {
+            state.ready = true;
+            state.view.idle_since = Some(now);
+        }
+        self.policy.ready(worker, now);
+    }
+
+    pub fn busy(&mut self, worker: WorkerId) {
+        if let Some(state) = self.state.workers.get_mut(&worker) {
+            state.view.idle_since = None;
+        }
+    }
+
+    pub fn idle(&mut self, worker: WorkerId) {
+        let now = self.now;
+        if let Some(state) = self.state.workers.get_mut(&worker) {
+            state.view.idle_since = Some(now);
+            state.view.answered += 1;
+        }
+    }
+
+    pub fn exit(&mut self, worker: WorkerId, exit: Exit) {
+        // The thread gives its memory back before anybody hears of its end.
+        self.state.workers.remove(&worker);
+        self.policy.exited(worker, exit, self.now);
+    }
+
+    pub fn load_failed() -> Exit {
+        Exit::LoadFailed(PoolError::LoadFailed {
+            model: "m".to_owned(),
+            source: modelpool::ModelError::Other("no".to_owned()),
+        })
+    }
+
+    /// Decides, carries out what was decided, and says what that was.
+    pub fn decide(&mut self) -> Vec<Did> {
+        let decision = self.policy.decide(self.now, &self.state);
+        self.wake_at = decision.wake_at;
+        self.wants_idle = decision.wants_idle;
+        let mut done = Vec::new();
+        for action in decision.actions {
+            done.push(self.carry_out(action));
+        }
+        done
+    }
+
+    fn carry_out(&mut self, action: Action) -> Did {
+        match action {
+            Action::Start {
+                model,
+                worker,
+                reason,
+            } => {
+                let bytes = self.bytes_of(model);
+                let reservation = self
+                    .state
+                    .ledger
+                    .try_reserve(bytes)
+                    .expect("the policy starts only what fits");
+                self.state.workers.insert(
+                    worker,
+                    FakeWorker {
+                        model,
+                        ready: false,
+                        retiring: false,
+                        view: WorkerView::default(),
+                        _reservation: reservation,
+                    },
+                );
+                Did::Start(model, worker, reason)
+            }
+            Action::Retire { worker, reason } => {
+                let state = self.state.workers.get_mut(&worker).expect("a live worker");
+                assert!(state.ready, "only a ready worker is retired");
+                assert!(!state.retiring, "nobody is retired twice");
+                if reason != RetireReason::Shutdown {
+                    assert!(state.view.idle_since.is_some(), "never a busy one");
+                }
+                state.retiring = true;
+                Did::Retire(worker, reason)
+            }
+            Action::FailQueued { model, error } => {
+                self.queue(model, 0);
+                let what = match error {
+                    PoolError::LoadFailed { .. } => "load failed",
+                    PoolError::Unavailable { .. } => "unavailable",
+                    PoolError::Internal(_) => "never fits",
+                    _ => "something else",
+                };
+                Did::Fail(model, what)
+            }
+        }
+    }
+
+    fn bytes_of(&self, model: ModelId) -> u64 {
+        // The models of every world are named by their size in MiB, times a hundred, plus a number.
+        model.0 / 100 * MIB
+    }
+}
