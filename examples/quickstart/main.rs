@@ -9,17 +9,21 @@ mod screen;
 mod stage;
 
 use std::error::Error;
+use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use console::style;
 use futures_util::future::join_all;
 use modelpool::pool::core::MemoryBudget;
+use modelpool::sources::HubModel;
 use modelpool::{
-    EmbedOptions, EmbedTask, Embedding, ModelHandle, ModelSpec, Pool, PoolConfig, TextEmbedding,
+    EmbedOptions, EmbedTask, Embedding, ModelError, ModelHandle, ModelSpec, Pool, PoolConfig,
+    TextEmbedding,
 };
 
-use screen::{Screen, bar, short};
+use screen::{Screen, bar, column, short};
 use stage::Stage;
 
 type Failure = Box<dyn Error>;
@@ -97,8 +101,15 @@ async fn perform(model: Option<&str>, screen: &Screen) -> Result<(), Failure> {
 }
 
 /// A model of the user's: in a folder of this machine, or else in a repository of the hub.
-async fn given_model(name: &str, _screen: &Screen) -> Result<ModelSpec<TextEmbedding>, Failure> {
-    Err(format!("--model {name}: not built in yet").into())
+async fn given_model(name: &str, screen: &Screen) -> Result<ModelSpec<TextEmbedding>, ModelError> {
+    if Path::new(name).exists() {
+        return ModelSpec::folder(name);
+    }
+    screen
+        .aside("There is no such folder here, so the hub is asked; what the cache holds is kept.");
+    let shown = screen.clone();
+    let model = HubModel::new(name).progress(move |event| shown.download(&event));
+    ModelSpec::hub(model).await
 }
 
 fn register(stage: &Stage, spec: ModelSpec<TextEmbedding>) -> Result<Embedder, Failure> {
@@ -280,10 +291,10 @@ fn announce_panics(screen: Screen) {
             return default_hook(panic);
         };
         let message = panic.payload_as_str().unwrap_or("no message");
-        screen.line(format!(
-            "  {} thread {name} panics: {message}",
-            style("!").red()
-        ));
+        let line = format!("  {} thread {name} panics: {message}", style("!").red());
+        // indicatif draws nothing on a thread that panics, so another one has to.
+        let screen = screen.clone();
+        drop(std::thread::spawn(move || screen.line(line)).join());
     }));
 }
 
@@ -300,7 +311,7 @@ async fn close(stage: &mut Stage) {
     let report = stage.watch(pool.shutdown(Duration::from_secs(5))).await;
     let (status, took) = (pool.status(), short(report.took));
     stage.screen.line(format!(
-        "  shut down in {took}: {} requests refused, {} workers abandoned, {} threads and {} MiB left",
+        "  shut down in {took}: {} requests refused, {} workers abandoned; {} threads, {} MiB left",
         report.refused,
         report.abandoned.len(),
         status.threads,
@@ -309,28 +320,42 @@ async fn close(stage: &mut Stage) {
 }
 
 fn show_ledger(stage: &Stage) {
-    let status = stage.pool.status();
-    let titles =
-        "  model      workers  MiB each  reserved  accepted  answered  crashes  redelivered";
+    let row = |name: &str, cells: &[&dyn Display]| {
+        let start = format!("  {}", column(name));
+        cells
+            .iter()
+            .fold(start, |line, cell| format!("{line} {cell:>8}"))
+    };
+    let titles = [
+        "workers", "MiB", "accepted", "answered", "crashes", "retried",
+    ];
+    let titles = row(
+        "model",
+        &titles.each_ref().map(|title| title as &dyn Display),
+    );
     stage.screen.line(style(titles).dim().to_string());
+    let status = stage.pool.status();
     for model in &status.models {
-        let reserved: u64 = model.workers.iter().map(|worker| worker.reserved_mb).sum();
-        stage.screen.line(format!(
-            "  {:<10} {:>7} {:>9} {reserved:>9} {:>9} {:>9} {:>8} {:>12}",
-            model.name,
-            model.workers.len(),
-            model.est_memory_allocation_mb,
-            model.metrics.accepted,
-            model.metrics.answered,
-            model.metrics.worker_failures,
-            model.metrics.redelivered,
+        let (workers, counts) = (&model.workers, &model.metrics);
+        let reserved: u64 = workers.iter().map(|worker| worker.reserved_mb).sum();
+        let (crashes, retried) = (counts.worker_failures, counts.redelivered);
+        stage.screen.line(row(
+            &model.name,
+            &[
+                &workers.len(),
+                &reserved,
+                &counts.accepted,
+                &counts.answered,
+                &crashes,
+                &retried,
+            ],
         ));
     }
     let memory = status.memory;
-    let (reserved, limit, peak) = (memory.reserved_mb, memory.limit_mb, memory.peak_mb);
+    let (limit, peak) = (memory.limit_mb, memory.peak_mb);
+    let total = row("ledger", &[&status.threads, &memory.reserved_mb]);
     stage.screen.line(format!(
-        "  {:<28} {reserved:>9}  of {limit} MiB; {peak} MiB at the most",
-        "ledger"
+        "{total}  of {limit} MiB allowed; {peak} MiB at the most so far"
     ));
 }
 

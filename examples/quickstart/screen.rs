@@ -4,10 +4,11 @@ use std::env;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use console::{Term, style, truncate_str};
+use console::{Alignment, Term, pad_str, style, truncate_str};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use modelpool::PoolStatus;
-use modelpool::pool::core::WorkerState;
+use modelpool::pool::core::{MIB, WorkerState};
+use modelpool::sources::ProgressEvent;
 
 const BAR_WIDTH: usize = 24;
 
@@ -71,6 +72,19 @@ impl Screen {
         panel.set_message(cut.collect::<Vec<String>>().join("\n"));
     }
 
+    /// Draws how far a file's download is in the panel; once it is whole, a line stays.
+    pub fn download(&self, event: &ProgressEvent) {
+        let (done, total) = (event.bytes_done as f64, event.bytes_total as f64);
+        let bar = bar(done / total.max(1.0));
+        let (done_mb, total_mb) = (done / MIB as f64, total / MIB as f64);
+        let text = format!("  {bar}  {done_mb:.1} of {total_mb:.1} MiB  {}", event.file);
+        match &self.panel {
+            Some(panel) if event.bytes_done < event.bytes_total => panel.set_message(text),
+            _ if event.bytes_done == event.bytes_total => self.line(text),
+            _ => {}
+        }
+    }
+
     /// Takes the panel away; the lines stay.
     pub fn clear(&self) {
         if let Some(panel) = &self.panel {
@@ -82,7 +96,10 @@ impl Screen {
 fn ledger_line(status: &PoolStatus) -> String {
     let (reserved, limit) = (status.memory.reserved_mb, status.memory.limit_mb);
     let bar = bar(reserved as f64 / limit.max(1) as f64);
-    format!("  ledger     {bar}  {reserved} of {limit} MiB reserved")
+    format!(
+        "  {} {bar}  {reserved} of {limit} MiB reserved",
+        column("ledger")
+    )
 }
 
 /// How many requests were answered; `rate` is in answers a second.
@@ -95,7 +112,8 @@ pub fn answers_line(status: &PoolStatus, rate: Option<f64>) -> String {
     }
     let bar = bar(answered as f64 / asked.max(1) as f64);
     let rate = rate.map_or(String::new(), |rate| format!(", {rate:.0} a second"));
-    format!("  answered   {bar}  {answered} of {asked}{rate}; {waiting} wait")
+    let title = column("answered");
+    format!("  {title} {bar}  {answered} of {asked}{rate}; {waiting} wait")
 }
 
 /// What each worker does, and its share of its model's requests.
@@ -120,6 +138,12 @@ fn worker_lines(status: &PoolStatus) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A model's name in a column of its own: of a hub's id, the part that tells models apart.
+pub fn column(name: &str) -> String {
+    let own = name.rsplit('/').next().unwrap_or(name);
+    pad_str(own, 16, Alignment::Left, Some("…")).into_owned()
 }
 
 /// A bar that is full at 1.

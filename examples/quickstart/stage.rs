@@ -11,7 +11,7 @@ use modelpool::pool::core::{EventKind, EventStream, ModelStatus, StartReason, Wo
 use modelpool::{Pool, PoolEvent};
 
 use crate::paced;
-use crate::screen::{Screen, answers_line, short};
+use crate::screen::{Screen, answers_line, column, short};
 
 const REDRAW_EVERY: Duration = Duration::from_millis(50);
 /// How often a line says how a burst goes where there is no panel.
@@ -124,9 +124,9 @@ impl Stage {
         let worker = event
             .worker
             .map_or(String::new(), |id| format!("worker {id}"));
-        let model = &event.model;
+        let model = column(&event.model);
         self.screen
-            .line(format!("  {at}  {model:<10} {worker:<10} {text}"));
+            .line(format!("  {at}  {model} {worker:<10} {text}"));
     }
 }
 
