@@ -105,8 +105,7 @@ async fn given_model(name: &str, screen: &Screen) -> Result<ModelSpec<TextEmbedd
     if Path::new(name).exists() {
         return ModelSpec::folder(name);
     }
-    screen
-        .aside("There is no such folder here, so the hub is asked; what the cache holds is kept.");
+    screen.aside("No such folder, so the hub is asked for what its cache here does not hold.");
     let shown = screen.clone();
     let model = HubModel::new(name).progress(move |event| shown.download(&event));
     ModelSpec::hub(model).await
@@ -118,9 +117,10 @@ fn register(stage: &Stage, spec: ModelSpec<TextEmbedding>) -> Result<Embedder, F
         1,
         "Register: the pool knows a model, and has loaded nothing",
     );
-    screen
-        .aside("Set for this example: without --model, the memory limit is 128 MiB (default: 80 %");
-    screen.aside("of the memory); a worker that is idle for 1 s goes (default: 60 s).");
+    screen.aside(
+        "Set for this example: without --model the memory limit is 128 MiB (default:\n\
+         80 % of memory); a worker that is idle for 1 s goes (default: 60 s).",
+    );
     let embedder = stage.pool.register(spec)?;
     let (info, status) = (embedder.info(), stage.pool.status());
     screen.line(format!(
@@ -144,7 +144,7 @@ async fn cold_start(stage: &mut Stage, embedder: &Embedder) -> Result<(), Failur
         let (dimensions, took) = (vector.len(), short(took));
         let text =
             format!("  {dimensions} dimensions, {took} after the call: loading is part of it");
-        stage.screen.line(text);
+        stage.line(text);
     }
     Ok(())
 }
@@ -192,9 +192,7 @@ async fn search(stage: &mut Stage, embedder: &Embedder) -> Result<(), Failure> {
     let took = short(started.elapsed());
     stage.asked += documents.len() as u64;
     stage.answered += vectors.len() as u64;
-    stage
-        .screen
-        .line(format!("  {} documents embedded in {took}", vectors.len()));
+    stage.line(format!("  {} documents embedded in {took}", vectors.len()));
 
     let mut found = 0;
     for (query, expected) in QUERIES {
@@ -208,17 +206,15 @@ async fn search(stage: &mut Stage, embedder: &Embedder) -> Result<(), Failure> {
                 .filter(|(_, best)| best.0 == expected)
                 .count();
             let (query, took) = (style(query).bold(), style(short(took)).dim());
-            stage.screen.line(format!("\n  {query}  {took}"));
+            stage.line(format!("\n  {query}  {took}"));
             for (score, (_, text)) in hits.iter().take(3) {
                 let text = console::truncate_str(text, 44, "…");
-                stage
-                    .screen
-                    .line(format!("    {score:.2} {}  {text}", bar((*score).into())));
+                stage.line(format!("    {score:.2} {}  {text}", bar((*score).into())));
             }
         }
     }
     let of = QUERIES.len();
-    stage.screen.line(format!(
+    stage.line(format!(
         "\n  the expected document came first for {found} of {of} queries"
     ));
     Ok(())
@@ -233,23 +229,17 @@ async fn burst(stage: &mut Stage) -> Result<Embedder, Failure> {
     let screen = &stage.screen;
     screen.heading(4, "Burst: work waits, so the workers grow from two to four");
     screen.aside(
-        "Slowed down to be seen: \"paced\" is the embedded model (whatever --model says) in a",
+        "Slowed down to be seen: \"paced\" is the embedded model, whatever --model says, in\n\
+         a wrapper that sleeps 20 ms a step and takes one text a step. A worker is\n\
+         added when work has waited for 400 ms (default: 100 ms).",
     );
-    screen.aside(
-        "wrapper that sleeps 20 ms a step and takes one text a step. A worker is added when",
-    );
-    screen.aside("work has waited for 400 ms (default: 100 ms).");
     let paced = stage.pool.register(paced::spec().max_workers(4))?;
     let texts = (0..BURST).map(|number| format!("text number {number} of a burst"));
     let started = Instant::now();
     let answers = ask(stage, &paced, texts, EmbedTask::Default).await?;
     let (count, took) = (answers.len(), short(started.elapsed()));
-    stage
-        .screen
-        .line(format!("  {count} of {BURST} answered in {took}"));
-    stage
-        .screen
-        .line(format!("  measured: {}", stage.pace.summary()));
+    stage.line(format!("  {count} of {BURST} answered in {took}"));
+    stage.line(format!("  measured: {}", stage.pace.summary()));
     Ok(paced)
 }
 
@@ -273,11 +263,8 @@ async fn crash(stage: &mut Stage, paced: &Embedder) -> Result<(), Failure> {
     }
     if let [(_, marked), others @ ..] = &answers[..] {
         let (marked, others) = (short(*marked), others.len());
-        let text =
-            format!("  another worker answered the marked request, {marked} after the call;");
-        stage.screen.line(format!(
-            "{text} {others} of {BYSTANDERS} others were answered"
-        ));
+        let text = format!("  answered by another worker, {marked} after the call;");
+        stage.line(format!("{text} so were {others} of {BYSTANDERS} others"));
     }
     Ok(())
 }
@@ -310,8 +297,8 @@ async fn close(stage: &mut Stage) {
     let pool = stage.pool.clone();
     let report = stage.watch(pool.shutdown(Duration::from_secs(5))).await;
     let (status, took) = (pool.status(), short(report.took));
-    stage.screen.line(format!(
-        "  shut down in {took}: {} requests refused, {} workers abandoned; {} threads, {} MiB left",
+    stage.line(format!(
+        "  shut down in {took}: {} refused, {} abandoned; {} threads and {} MiB left",
         report.refused,
         report.abandoned.len(),
         status.threads,
@@ -333,13 +320,13 @@ fn show_ledger(stage: &Stage) {
         "model",
         &titles.each_ref().map(|title| title as &dyn Display),
     );
-    stage.screen.line(style(titles).dim().to_string());
+    stage.line(style(titles).dim().to_string());
     let status = stage.pool.status();
     for model in &status.models {
         let (workers, counts) = (&model.workers, &model.metrics);
         let reserved: u64 = workers.iter().map(|worker| worker.reserved_mb).sum();
         let (crashes, retried) = (counts.worker_failures, counts.redelivered);
-        stage.screen.line(row(
+        stage.line(row(
             &model.name,
             &[
                 &workers.len(),
@@ -354,9 +341,7 @@ fn show_ledger(stage: &Stage) {
     let memory = status.memory;
     let (limit, peak) = (memory.limit_mb, memory.peak_mb);
     let total = row("ledger", &[&status.threads, &memory.reserved_mb]);
-    stage.screen.line(format!(
-        "{total}  of {limit} MiB allowed; {peak} MiB at the most so far"
-    ));
+    stage.line(format!("{total}  of {limit} MiB allowed; peak {peak} MiB"));
 }
 
 /// Compares what this program asked and got with the pool's own count.
@@ -366,17 +351,17 @@ fn balance(stage: &Stage) -> Result<(), Failure> {
     let metrics = || status.models.iter().map(|model| model.metrics);
     let accepted: u64 = metrics().map(|counts| counts.accepted).sum();
     let answered: u64 = metrics().map(|counts| counts.answered).sum();
-    let counts = format!("asked {asked}, answered {got}; the pool's count: {accepted}, {answered}");
+    let pool_counts = format!("the pool counts {accepted} accepted, {answered} answered");
     if [got, accepted, answered] != [asked; 3] {
-        return Err(format!("requests are missing: {counts}").into());
+        return Err(format!("asked {asked}, answered {got}; {pool_counts}").into());
     }
-    let (tick, seen) = (style("✓").green().bold(), &stage.seen);
-    stage
-        .screen
-        .line(format!("\n{tick} every request is accounted for: {counts}"));
-    stage.screen.line(format!(
-        "  {} events were read, {} missed",
-        seen.events, seen.missed
+    let tick = style("✓").green().bold();
+    stage.line(format!(
+        "\n{tick} every request is accounted for: asked {asked} = answered {got}"
+    ));
+    let (events, missed) = (stage.seen.events, stage.seen.missed);
+    stage.line(format!(
+        "  {pool_counts}; {events} events read, {missed} missed"
     ));
     Ok(())
 }

@@ -63,7 +63,7 @@ impl TextEmbeddingCapable for Paced {
         std::thread::sleep(STEP);
         let is_fatal = inputs.iter().any(|input| input.text == FATAL_TEXT);
         if is_fatal && !self.has_crashed.swap(true, Ordering::Relaxed) {
-            panic!("provoked by the marked text");
+            panic!("provoked");
         }
         self.inner.embed_step(inputs, context)
     }

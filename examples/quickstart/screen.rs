@@ -53,7 +53,9 @@ impl Screen {
 
     /// Says what was done so that there is something to see.
     pub fn aside(&self, text: &str) {
-        self.line(style(format!("  {text}")).dim().to_string());
+        for line in text.lines() {
+            self.line(style(format!("  {line}")).dim().to_string());
+        }
     }
 
     /// Draws the pool as it is now in the panel.
@@ -111,7 +113,7 @@ pub fn answers_line(status: &PoolStatus, rate: Option<f64>) -> String {
         waiting += model.queue.interactive + model.queue.batch;
     }
     let bar = bar(answered as f64 / asked.max(1) as f64);
-    let rate = rate.map_or(String::new(), |rate| format!(", {rate:.0} a second"));
+    let rate = rate.map_or(String::new(), |rate| format!(", {rate:.0}/s"));
     let title = column("answered");
     format!("  {title} {bar}  {answered} of {asked}{rate}; {waiting} wait")
 }
@@ -131,9 +133,9 @@ fn worker_lines(status: &PoolStatus) -> Vec<String> {
                 WorkerState::Busy => state.green(),
                 _ => state.yellow(),
             };
-            let (name, id, answered) = (&model.name, worker.id.0, worker.answered);
+            let (name, id, answered) = (column(&model.name), worker.id.0, worker.answered);
             lines.push(format!(
-                "  {name:<10} {bar}  worker {id:<2}  {state} {answered}"
+                "  {name} {bar}  worker {id:<2}  {state} {answered}"
             ));
         }
     }

@@ -57,6 +57,11 @@ impl Stage {
         }
     }
 
+    /// A line that stays.
+    pub fn line(&self, text: impl AsRef<str>) {
+        self.screen.line(text);
+    }
+
     /// Runs `work`, and shows what happens in the pool until it is done.
     pub async fn watch<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
@@ -125,8 +130,7 @@ impl Stage {
             .worker
             .map_or(String::new(), |id| format!("worker {id}"));
         let model = column(&event.model);
-        self.screen
-            .line(format!("  {at}  {model} {worker:<10} {text}"));
+        self.line(format!("  {at}  {model} {worker:<9} {text}"));
     }
 }
 
@@ -210,7 +214,7 @@ impl Pace {
     pub fn summary(&self) -> String {
         let rates = self.by_workers.iter().map(|(workers, (time, answers))| {
             format!(
-                "{workers} workers {:.0} a second",
+                "{workers} workers {:.0}/s",
                 *answers as f64 / time.as_secs_f64()
             )
         });
