@@ -121,15 +121,16 @@ fn register(stage: &Stage, spec: ModelSpec<TextEmbedding>) -> Result<Embedder, F
         "Set for this example: without --model the memory limit is 128 MiB (default:\n\
          80 % of memory); a worker that is idle for 1 s goes (default: 60 s).",
     );
+    if screen.is_live() {
+        screen.aside("After each act it waits for 0.8 s, so that you can read.");
+    }
     let embedder = stage.pool.register(spec)?;
     let (info, status) = (embedder.info(), stage.pool.status());
+    let (name, each, memory) = (&info.name, info.est_memory_allocation_mb, status.memory);
+    let (threads, reserved, limit) = (status.threads, memory.reserved_mb, memory.limit_mb);
+    screen.line(format!("  {name}: {each} MiB a worker, once there is one"));
     screen.line(format!(
-        "  {:?}, {} MiB a worker: {} threads, {} of {} MiB reserved",
-        info.name,
-        info.est_memory_allocation_mb,
-        status.threads,
-        status.memory.reserved_mb,
-        status.memory.limit_mb,
+        "  now: {threads} threads, {reserved} of {limit} MiB reserved"
     ));
     Ok(embedder)
 }
@@ -229,8 +230,8 @@ async fn burst(stage: &mut Stage) -> Result<Embedder, Failure> {
     let screen = &stage.screen;
     screen.heading(4, "Burst: work waits, so the workers grow from two to four");
     screen.aside(
-        "Slowed down to be seen: \"paced\" is the embedded model, whatever --model says, in\n\
-         a wrapper that sleeps 20 ms a step and takes one text a step. A worker is\n\
+        "Slowed down to be seen: \"paced\" is the embedded model, whatever --model says,\n\
+         in a wrapper that sleeps 20 ms a step and takes one text a step. A worker is\n\
          added when work has waited for 400 ms (default: 100 ms).",
     );
     let paced = stage.pool.register(paced::spec().max_workers(4))?;
@@ -264,7 +265,9 @@ async fn crash(stage: &mut Stage, paced: &Embedder) -> Result<(), Failure> {
     if let [(_, marked), others @ ..] = &answers[..] {
         let (marked, others) = (short(*marked), others.len());
         let text = format!("  answered by another worker, {marked} after the call;");
-        stage.line(format!("{text} so were {others} of {BYSTANDERS} others"));
+        stage.line(format!(
+            "{text} {others} of {BYSTANDERS} others answered, too"
+        ));
     }
     Ok(())
 }

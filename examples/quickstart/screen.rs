@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use console::{Alignment, Term, pad_str, style, truncate_str};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use modelpool::PoolStatus;
-use modelpool::pool::core::{MIB, WorkerState};
+use modelpool::pool::core::WorkerState;
 use modelpool::sources::ProgressEvent;
 
 const BAR_WIDTH: usize = 24;
@@ -76,13 +76,13 @@ impl Screen {
 
     /// Draws how far a file's download is in the panel; once it is whole, a line stays.
     pub fn download(&self, event: &ProgressEvent) {
-        let (done, total) = (event.bytes_done as f64, event.bytes_total as f64);
-        let bar = bar(done / total.max(1.0));
-        let (done_mb, total_mb) = (done / MIB as f64, total / MIB as f64);
-        let text = format!("  {bar}  {done_mb:.1} of {total_mb:.1} MiB  {}", event.file);
+        let (done, total) = (event.bytes_done, event.bytes_total);
+        let bar = bar(done as f64 / total.max(1) as f64);
+        let (done_bytes, total_bytes) = (HumanBytes(done), HumanBytes(total));
+        let text = format!("  {bar}  {done_bytes} of {total_bytes}  {}", event.file);
         match &self.panel {
-            Some(panel) if event.bytes_done < event.bytes_total => panel.set_message(text),
-            _ if event.bytes_done == event.bytes_total => self.line(text),
+            Some(panel) if done < total => panel.set_message(text),
+            _ if done == total => self.line(text),
             _ => {}
         }
     }
