@@ -36,6 +36,7 @@ pub(crate) struct PoolShared {
     /// The zero of the times on the workers' boards.
     pub(crate) epoch: Instant,
     threads: AtomicUsize,
+    proxies: AtomicUsize,
     idle_wanted: AtomicBool,
 }
 
@@ -48,6 +49,7 @@ impl PoolShared {
             supervisor,
             epoch: Instant::now(),
             threads: AtomicUsize::new(0),
+            proxies: AtomicUsize::new(0),
             idle_wanted: AtomicBool::new(false),
             config,
         }
@@ -64,6 +66,20 @@ impl PoolShared {
     /// Worker threads that have not ended, abandoned ones among them.
     pub(crate) fn threads(&self) -> usize {
         self.threads.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn proxy_started(&self) {
+        self.proxies.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn proxy_ended(&self) {
+        self.proxies.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Proxies that have not ended.
+    #[cfg(feature = "testing")]
+    pub(crate) fn proxies(&self) -> usize {
+        self.proxies.load(Ordering::Acquire)
     }
 
     /// Asks workers to report when they become idle: a model waits for memory.

@@ -117,6 +117,14 @@ struct Worker {
     retiring: Option<RetireReason>,
 }
 
+impl Worker {
+    /// It takes requests out of its model's queue.
+    fn serves(&self) -> bool {
+        let state = self.board.state();
+        self.retiring.is_none() && matches!(state, WorkerState::Idle | WorkerState::Busy)
+    }
+}
+
 pub(crate) struct SupervisorState {
     pool: Arc<PoolShared>,
     policy: Policy,
@@ -345,11 +353,10 @@ impl SupervisorState {
     }
 
     fn warm(&mut self, model: ModelId, reply: oneshot::Sender<Result<(), PoolError>>) {
-        let serving = self.workers.values().any(|worker| {
-            worker.handle.model() == model
-                && worker.retiring.is_none()
-                && matches!(worker.board.state(), WorkerState::Idle | WorkerState::Busy)
-        });
+        let serving = self
+            .workers
+            .values()
+            .any(|worker| worker.handle.model() == model && worker.serves());
         if self.shutdown.is_some() {
             drop(reply.send(Err(PoolError::ShuttingDown)));
         } else if serving {
@@ -497,6 +504,14 @@ struct Snapshot<'a> {
     now: Instant,
 }
 
+impl Snapshot<'_> {
+    fn is_served(&self, model: ModelId) -> bool {
+        self.workers
+            .values()
+            .any(|worker| worker.handle.model() == model && worker.serves())
+    }
+}
+
 impl View for Snapshot<'_> {
     fn limit_bytes(&self) -> u64 {
         self.pool.ledger.limit_bytes()
@@ -510,10 +525,13 @@ impl View for Snapshot<'_> {
         let Some(model) = self.models.get(&id) else {
             return QueueView::default();
         };
-        if model.queue().queued > 0 {
-            // Nothing is started or evicted for callers that have gone.
-            model.sweep(self.now);
+        let queue = model.queue();
+        if queue.queued == 0 || self.is_served(id) {
+            return queue;
         }
+        // Nobody takes out what is dead, and nothing is started or evicted for callers that have
+        // gone.
+        model.sweep(self.now);
         model.queue()
     }
 
