@@ -266,6 +266,22 @@ fn a_crashed_worker_is_replaced_after_a_jittered_backoff() {
 }
 
 #[test]
+fn a_replacement_that_nobody_waits_for_evicts_nobody() {
+    let mut world = two_ready();
+    world.at(ms(1000));
+    world.exit(w(1), Exit::Crashed);
+    // Before the backoff is over, B takes the room.
+    world.queue(B, 1);
+    let cold = world.decide();
+    assert_eq!(cold, [Did::Start(B, w(3), StartReason::ColdStart)]);
+    world.ready(w(3));
+    world.queue(B, 0);
+    world.at(ms(2000));
+    assert_eq!(world.decide(), []);
+    assert!(!world.wants_idle);
+}
+
+#[test]
 fn backoff_doubles_up_to_its_limit_and_is_drawn_evenly() {
     // With as many failures as it takes, and a breaker that never opens.
     let mut bounds = Vec::new();
