@@ -130,6 +130,24 @@ fn a_bout_that_ends_before_expand_after_brings_nobody() {
 }
 
 #[test]
+fn a_worker_that_was_free_in_between_starts_the_wait_anew() {
+    let mut world = World::new(2000, config());
+    world.model(A.0, plan(300));
+    world.queue(A, 1);
+    world.decide();
+    world.ready(w(1));
+    world.ready(w(2));
+    world.saturate(A, true);
+    world.decide();
+    world.breathe(A);
+    world.at(ms(100));
+    assert_eq!(world.decide(), []);
+    assert_eq!(world.wake_at, Some(world.start + ms(200)));
+    world.at(ms(200));
+    assert_eq!(world.decide(), [Did::Start(A, w(3), StartReason::Expand)]);
+}
+
+#[test]
 fn one_worker_retires_per_idle_minute_least_recently_used_first() {
     let mut world = two_ready();
     world.at(ms(10_000));

@@ -23,7 +23,7 @@ use super::error::PoolError;
 use super::ids::{ModelId, WorkerId};
 use backoff::{forget_old, jittered_backoff};
 use budget::Budget;
-use model::{Breaker, Model, Phase, Worker};
+use model::{Breaker, Model, Phase, Saturation, Worker};
 
 /// The state that decisions are made from.
 #[derive(Debug)]
@@ -79,9 +79,11 @@ impl Policy {
     }
 
     /// All workers of a model are busy and work waits.
-    pub fn saturated(&mut self, id: ModelId, now: Instant) {
+    pub fn saturated(&mut self, id: ModelId, idle_epoch: u64, now: Instant) {
+        self.active.insert(id);
         if let Some(model) = self.models.get_mut(&id) {
-            model.saturated_since = Some(now);
+            let since = now;
+            model.saturated = Some(Saturation { since, idle_epoch });
         }
     }
 
@@ -97,6 +99,10 @@ impl Policy {
         if let Some(model) = self.models.get_mut(&worker.model) {
             model.warm = false;
             model.load_error = None;
+            // Whether one more is needed shows only now that this one serves.
+            if let Some(saturation) = &mut model.saturated {
+                saturation.since = now;
+            }
         }
     }
 
@@ -289,20 +295,21 @@ impl Policy {
             (live + model.to_replace, StartReason::Restart)
         } else if loading > 0 && live < model.cold_target {
             (model.cold_target, StartReason::ColdStart)
-        } else if !queue.saturated {
-            model.saturated_since = None;
-            (live, StartReason::Expand)
         } else {
-            // Saturated without a report: the report came for a state that has passed.
-            let since = *model.saturated_since.get_or_insert(now);
-            let due = since + expand_after;
-            if loading > 0 || live >= model.plan.max_workers {
-                (live, StartReason::Expand)
-            } else if now < due {
-                decision.wake(due);
-                (live, StartReason::Expand)
-            } else {
-                (live + 1, StartReason::Expand)
+            let more = expand(model, &queue, live, loading, expand_after, now);
+            match more {
+                Expansion::Now => (live + 1, StartReason::Expand),
+                Expansion::NotYet(due) => {
+                    decision.wake(due);
+                    (live, StartReason::Expand)
+                }
+                Expansion::NoNeed => {
+                    if model.saturated.take().is_some() {
+                        decision.relaxed.push(id);
+                    }
+                    (live, StartReason::Expand)
+                }
+                Expansion::Loading => (live, StartReason::Expand),
             }
         };
         let target = target.min(model.plan.max_workers);
@@ -354,8 +361,6 @@ impl Policy {
         let worker = WorkerId(self.next_worker);
         model.workers.insert(worker);
         model.short_since = None;
-        // What waits keeps waiting while this one loads; the next expansion is timed afresh.
-        model.saturated_since = None;
         match reason {
             StartReason::Restart => model.to_replace = model.to_replace.saturating_sub(1),
             StartReason::Trial => {
@@ -549,5 +554,44 @@ impl Policy {
             Phase::Loading => (serving, loading + 1),
             Phase::Retiring => (serving, loading),
         })
+    }
+}
+
+/// Whether a model needs one worker more.
+enum Expansion {
+    NoNeed,
+    /// One is on its way; when it serves, one will see.
+    Loading,
+    NotYet(Instant),
+    Now,
+}
+
+fn expand(
+    model: &mut Model,
+    queue: &QueueView,
+    live: usize,
+    loading: usize,
+    expand_after: Duration,
+    now: Instant,
+) -> Expansion {
+    let Some(saturation) = &mut model.saturated else {
+        return Expansion::NoNeed;
+    };
+    let due = saturation.since + expand_after;
+    if loading > 0 {
+        Expansion::Loading
+    } else if now < due {
+        Expansion::NotYet(due)
+    } else if !queue.saturated || live >= model.plan.max_workers {
+        Expansion::NoNeed
+    } else if saturation.idle_epoch != queue.idle_epoch {
+        // A worker was free in between: this is another bout.
+        *saturation = Saturation {
+            since: now,
+            idle_epoch: queue.idle_epoch,
+        };
+        Expansion::NotYet(now + expand_after)
+    } else {
+        Expansion::Now
     }
 }

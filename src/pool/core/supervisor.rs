@@ -42,6 +42,7 @@ pub(crate) enum SupervisorMessage {
     /// Every worker of a model is busy, and work waits.
     Saturated {
         model: ModelId,
+        idle_epoch: u64,
     },
     Ready {
         worker: WorkerId,
@@ -182,7 +183,9 @@ impl Actor for Supervisor {
                 state.policy.demand(model);
             }
             SupervisorMessage::Demand { model } => state.policy.demand(model),
-            SupervisorMessage::Saturated { model } => state.policy.saturated(model, now),
+            SupervisorMessage::Saturated { model, idle_epoch } => {
+                state.policy.saturated(model, idle_epoch, now);
+            }
             SupervisorMessage::Ready { worker, load_time } => state.ready(worker, load_time, now),
             SupervisorMessage::WorkerIdle
             | SupervisorMessage::MemoryFreed
@@ -241,10 +244,16 @@ impl SupervisorState {
             };
             let second = self.policy.decide(now, &view);
             decision.actions.extend(second.actions);
+            decision.relaxed.extend(second.relaxed);
             decision.wake_at = match (decision.wake_at, second.wake_at) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };
+        }
+        for model in &decision.relaxed {
+            if let Some(model) = self.models.get(model) {
+                model.not_saturated();
+            }
         }
         for action in decision.actions {
             self.act(action, myself, now).await;

@@ -77,6 +77,8 @@ pub struct Decision {
     pub actions: Vec<Action>,
     /// When to decide again if nothing happens before.
     pub wake_at: Option<Instant>,
+    /// Models that are not, or not any more, short of workers: their proxies are to report anew.
+    pub relaxed: Vec<ModelId>,
     /// A model waits for memory that an idle worker could give up: tell the policy when a worker
     /// becomes idle.
     pub wants_idle: bool,

@@ -29,6 +29,14 @@ pub(super) enum Breaker {
     HalfOpen { trial: Option<WorkerId> },
 }
 
+/// Since when work has waited for workers that were all busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Saturation {
+    pub(super) since: Instant,
+    /// The queue's idle epoch then: once it moves on, a worker has been free in between.
+    pub(super) idle_epoch: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) plan: ModelPlan,
@@ -37,7 +45,8 @@ pub(super) struct Model {
     pub(super) warm: bool,
     /// A cold start is under way and wants this many workers.
     pub(super) cold_target: usize,
-    pub(super) saturated_since: Option<Instant>,
+    /// A report that work waits for busy workers, until it is acted upon or has passed.
+    pub(super) saturated: Option<Saturation>,
     /// Workers that crashed and have not been replaced.
     pub(super) to_replace: usize,
     /// No start before this: the backoff after failures.
@@ -58,7 +67,7 @@ impl Model {
             workers: BTreeSet::new(),
             warm: false,
             cold_target: 0,
-            saturated_since: None,
+            saturated: None,
             to_replace: 0,
             not_before: None,
             failures: VecDeque::new(),

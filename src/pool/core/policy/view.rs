@@ -24,8 +24,10 @@ pub trait View {
 pub struct QueueView {
     /// How many jobs wait in the lanes.
     pub queued: usize,
-    /// Work waits and no worker has been free since the supervisor was last told so.
+    /// Work waits and no worker is free.
     pub saturated: bool,
+    /// How often a worker has begun to wait for work: unchanged, no worker has been free since.
+    pub idle_epoch: u64,
 }
 
 /// A ready worker at this moment.
