@@ -11,8 +11,8 @@ Suites:
 
 Options:
   --quick              3 short rounds, for a look; results are not written
-  --rounds N           how often each contender is measured (default 7)
-  --seconds S          how long one round lasts (default 1.5)
+  --rounds N           how many undisturbed turns to take (default 7)
+  --seconds S          how long one round lasts (default 1)
   --callers N[,N..]    concurrent callers (default 1,64,1000)
   --only NAME[,NAME..] measure these contenders alone; results are not written
   --help               this text";
@@ -29,7 +29,7 @@ pub enum Suite {
 pub struct Arguments {
     /// The benchmark to run.
     pub suite: Suite,
-    /// How often each contender is measured.
+    /// How many undisturbed turns to take.
     pub rounds: usize,
     /// How long one round lasts.
     pub round_time: Duration,
@@ -57,7 +57,7 @@ impl Arguments {
         let mut parsed = Self {
             suite,
             rounds: 7,
-            round_time: Duration::from_millis(1500),
+            round_time: Duration::from_secs(1),
             callers: vec![1, 64, 1000],
             only: Vec::new(),
             keep_results: true,

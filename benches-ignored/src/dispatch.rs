@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::Failure;
 use crate::arguments::Arguments;
 use crate::environment::Environment;
+use crate::neighbours::{DISTURBED, Neighbours};
 use crate::summary::Spread;
 use report::Report;
 use round::Round;
@@ -37,21 +38,30 @@ trait Contender: Clone + Send + Sync + 'static {
     fn ask(&self, request: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
 }
 
+/// How many turns are tried at most for each that is wanted undisturbed.
+const ATTEMPTS: usize = 2;
+/// With fewer undisturbed turns than this, the disturbed ones count too.
+const ENOUGH: usize = 3;
+
 /// The contenders by name, in the order in which they take turns.
 const CONTENDERS: [&str; 4] = ["bare", "mailbox", "batched", "modelpool"];
 /// Those that the others are compared with.
 const BASELINES: [&str; 2] = ["mailbox", "batched"];
 
-/// What one contender did in all rounds with one number of callers.
+/// What one contender did with one number of callers, in the turns that count.
 #[derive(Debug, Clone, Serialize)]
 struct Score {
     contender: &'static str,
     callers: usize,
+    turns_tried: usize,
+    turns_undisturbed: usize,
     requests_per_second: Spread,
     p50_micros: Spread,
     p99_micros: Spread,
     /// CPU time of the whole process for one request: callers, actors and workers.
     cpu_micros_per_request: Spread,
+    /// How many cores other processes kept busy meanwhile.
+    others_cores: Spread,
     /// Set against each of [`BASELINES`] that was measured too.
     ratios: Vec<Ratio>,
     rounds: Vec<Round>,
@@ -105,65 +115,83 @@ async fn measure(arguments: &Arguments) -> Result<Vec<Score>, Failure> {
         .filter(|name| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name))
         .collect();
 
+    let mut neighbours = Neighbours::watch()?;
     let mut scores = Vec::new();
     for &callers in &arguments.callers {
-        let turn = async |name: &str, time: Duration| match name {
-            "bare" => round::run(&bare, callers, time).await,
-            "mailbox" => round::run(&mailbox, callers, time).await,
-            "batched" => round::run(&batched, callers, time).await,
-            _ => round::run(&pooled, callers, time).await,
+        let turn = async |name: &str, time: Duration, watch: &mut Neighbours| match name {
+            "bare" => round::run(&bare, callers, time, watch).await,
+            "mailbox" => round::run(&mailbox, callers, time, watch).await,
+            "batched" => round::run(&batched, callers, time, watch).await,
+            _ => round::run(&pooled, callers, time, watch).await,
         };
         for name in &contenders {
-            turn(name, WARM_UP.min(arguments.round_time)).await?;
+            let warm_up = WARM_UP.min(arguments.round_time);
+            turn(name, warm_up, &mut neighbours).await?;
         }
-        let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); contenders.len()];
-        for number in 1..=arguments.rounds {
-            eprint!("{callers} callers, round {number}/{}:", arguments.rounds);
-            for (name, rounds) in contenders.iter().zip(&mut rounds) {
-                let round = turn(name, arguments.round_time).await?;
+        let mut turns = Vec::new();
+        let mut undisturbed = 0;
+        while undisturbed < arguments.rounds && turns.len() < arguments.rounds * ATTEMPTS {
+            eprint!("{callers} callers:");
+            neighbours.rest().await;
+            let mut rounds = Vec::new();
+            for name in &contenders {
+                let round = turn(name, arguments.round_time, &mut neighbours).await?;
                 eprint!("  {name} {:.0}/s", round.requests_per_second);
                 rounds.push(round);
             }
-            eprintln!();
+            let quiet = is_undisturbed(&rounds);
+            eprintln!("{}", if quiet { "" } else { "  (disturbed)" });
+            undisturbed += usize::from(quiet);
+            turns.push(rounds);
         }
-        scores.extend(scored(&contenders, callers, &rounds));
+        scores.extend(scored(&contenders, callers, turns));
     }
     let report = pool.shutdown(Duration::from_secs(5)).await;
     eprintln!("pool shut down: {report:?}");
     Ok(scores)
 }
 
-fn scored(contenders: &[&'static str], callers: usize, rounds: &[Vec<Round>]) -> Vec<Score> {
-    let ratios = |own: &[Round]| {
-        let baselines = contenders.iter().zip(rounds);
-        baselines
-            .filter(|(name, _)| BASELINES.contains(*name))
-            .map(|(&to, theirs)| Ratio {
-                to,
-                time: Spread::of(
-                    theirs
-                        .iter()
-                        .zip(own)
-                        .map(|(theirs, own)| theirs.requests_per_second / own.requests_per_second),
-                ),
-                cpu: Spread::of(theirs.iter().zip(own).map(|(theirs, own)| {
-                    own.cpu_micros_per_request / theirs.cpu_micros_per_request
-                })),
-            })
-            .collect()
-    };
-    let score = |(&contender, own): (&&'static str, &Vec<Round>)| {
-        let spread = |of: fn(&Round) -> f64| Spread::of(own.iter().map(of));
+fn is_undisturbed(turn: &[Round]) -> bool {
+    turn.iter().all(|round| round.others_cores <= DISTURBED)
+}
+
+fn scored(contenders: &[&'static str], callers: usize, mut turns: Vec<Vec<Round>>) -> Vec<Score> {
+    let tried = turns.len();
+    let undisturbed = turns.iter().filter(|turn| is_undisturbed(turn)).count();
+    if undisturbed >= ENOUGH.min(tried) {
+        turns.retain(|turn| is_undisturbed(turn));
+    }
+    let ratios =
+        |own: usize| {
+            let baselines = contenders.iter().enumerate();
+            baselines
+                .filter(|(_, name)| BASELINES.contains(*name))
+                .map(|(theirs, &to)| Ratio {
+                    to,
+                    time: Spread::of(turns.iter().map(|turn| {
+                        turn[theirs].requests_per_second / turn[own].requests_per_second
+                    })),
+                    cpu: Spread::of(turns.iter().map(|turn| {
+                        turn[own].cpu_micros_per_request / turn[theirs].cpu_micros_per_request
+                    })),
+                })
+                .collect()
+        };
+    let score = |(own, &contender): (usize, &&'static str)| {
+        let spread = |of: fn(&Round) -> f64| Spread::of(turns.iter().map(|turn| of(&turn[own])));
         Score {
             contender,
             callers,
+            turns_tried: tried,
+            turns_undisturbed: undisturbed,
             requests_per_second: spread(|round| round.requests_per_second),
             p50_micros: spread(|round| round.p50_micros),
             p99_micros: spread(|round| round.p99_micros),
             cpu_micros_per_request: spread(|round| round.cpu_micros_per_request),
+            others_cores: spread(|round| round.others_cores),
             ratios: ratios(own),
-            rounds: own.clone(),
+            rounds: turns.iter().map(|turn| turn[own].clone()).collect(),
         }
     };
-    contenders.iter().zip(rounds).map(score).collect()
+    contenders.iter().enumerate().map(score).collect()
 }

@@ -7,6 +7,7 @@
 mod arguments;
 mod dispatch;
 mod environment;
+mod neighbours;
 mod summary;
 
 use std::error::Error;

@@ -34,6 +34,8 @@ awaits the answer, and sends again. The contenders take turns, round by round, i
 Figures are the median of the rounds [lowest–highest]. CPU is the process's CPU time for one
 request, callers and actors included. A ratio sets a contender against another in the same turn:
 time per request (1.00 = as fast, 2.00 = half the requests a second) and CPU time per request.
+Turns: how many passed undisturbed by other processes; only those count where there are 3 or more.
+Others: how many cores other processes kept busy in the turns that count.
 ";
 
 impl Report {
@@ -41,11 +43,11 @@ impl Report {
     pub(super) fn to_markdown(&self) -> String {
         let rows: String = self.scores.iter().map(row).collect();
         format!(
-            "# dispatch\n\n{INTRODUCTION}\n{environment}- {rounds} rounds of {seconds} s each; \
+            "# dispatch\n\n{INTRODUCTION}\n{environment}- {rounds} undisturbed turns wanted, {seconds} s for each round; \
              {workers} worker threads for each contender, {runtime_threads} threads of the tokio \
              runtime; no tracing subscriber, no metrics recorder\n\n\
-             | callers | contender | requests/s | p50 µs | p99 µs | CPU µs{ratios} |\n\
-             | ---: | --- | ---: | ---: | ---: | ---:{rules} |\n{rows}",
+             | callers | contender | requests/s | p50 µs | p99 µs | CPU µs{ratios} | turns | others |\n\
+             | ---: | --- | ---: | ---: | ---: | ---:{rules} | ---: | ---: |\n{rows}",
             environment = self.environment.to_markdown(),
             rounds = self.rounds,
             seconds = self.round_seconds,
@@ -83,13 +85,16 @@ fn row(score: &Score) -> String {
         .map(|ratio| format!(" | {} | {}", ratio.time, ratio.cpu))
         .collect();
     format!(
-        "| {callers} | {contender} | {rate} | {p50} | {p99} | {cpu}{ratios} |\n",
+        "| {callers} | {contender} | {rate} | {p50} | {p99} | {cpu}{ratios} | {undisturbed} of {tried} | {others} |\n",
         callers = score.callers,
         contender = score.contender,
         rate = score.requests_per_second.written(thousands),
         p50 = score.p50_micros.written(micros),
         p99 = score.p99_micros.written(micros),
         cpu = score.cpu_micros_per_request,
+        undisturbed = score.turns_undisturbed,
+        tried = score.turns_tried,
+        others = score.others_cores,
     )
 }
 

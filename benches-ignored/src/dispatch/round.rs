@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::Contender;
 use crate::Failure;
+use crate::neighbours::Neighbours;
 use crate::summary::percentile;
 
 /// What one round measured.
@@ -20,6 +21,8 @@ pub(super) struct Round {
     pub(super) p50_micros: f64,
     pub(super) p99_micros: f64,
     pub(super) cpu_micros_per_request: f64,
+    /// How many cores other processes kept busy meanwhile.
+    pub(super) others_cores: f64,
 }
 
 /// Lets `callers` tasks ask one request after the other for `time`.
@@ -30,6 +33,7 @@ pub(super) async fn run<C: Contender>(
     contender: &C,
     callers: usize,
     time: Duration,
+    neighbours: &mut Neighbours,
 ) -> Result<Round, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     // Two gates: between them nobody asks yet, so nothing is served before the clocks run.
@@ -46,9 +50,11 @@ pub(super) async fn run<C: Contender>(
         });
     }
     gates[0].wait().await;
+    neighbours.busy_cores();
     let (began, cpu_began) = (Instant::now(), ProcessTime::now());
     gates[1].wait().await;
     tokio::time::sleep(time).await;
+    let others_cores = neighbours.busy_cores();
     stop.store(true, Ordering::Relaxed);
     let mut latencies: Vec<u32> = Vec::new();
     let mut outcomes = Vec::new();
@@ -66,6 +72,7 @@ pub(super) async fn run<C: Contender>(
         p50_micros: micros(0.50),
         p99_micros: micros(0.99),
         cpu_micros_per_request: cpu.as_secs_f64() * 1e6 / requests,
+        others_cores,
     })
 }
 
