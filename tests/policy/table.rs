@@ -130,6 +130,24 @@ fn a_bout_that_ends_before_expand_after_brings_nobody() {
 }
 
 #[test]
+fn a_worker_that_was_free_in_between_starts_the_wait_anew() {
+    let mut world = World::new(2000, config());
+    world.model(A.0, plan(300));
+    world.queue(A, 1);
+    world.decide();
+    world.ready(w(1));
+    world.ready(w(2));
+    world.saturate(A, true);
+    world.decide();
+    world.breathe(A);
+    world.at(ms(100));
+    assert_eq!(world.decide(), []);
+    assert_eq!(world.wake_at, Some(world.start + ms(200)));
+    world.at(ms(200));
+    assert_eq!(world.decide(), [Did::Start(A, w(3), StartReason::Expand)]);
+}
+
+#[test]
 fn one_worker_retires_per_idle_minute_least_recently_used_first() {
     let mut world = two_ready();
     world.at(ms(10_000));
@@ -263,6 +281,22 @@ fn a_crashed_worker_is_replaced_after_a_jittered_backoff() {
     assert_eq!(world.decide(), [Did::Start(A, w(3), StartReason::Restart)]);
     world.ready(w(3));
     assert_eq!(world.decide(), [], "replaced once");
+}
+
+#[test]
+fn a_replacement_that_nobody_waits_for_evicts_nobody() {
+    let mut world = two_ready();
+    world.at(ms(1000));
+    world.exit(w(1), Exit::Crashed);
+    // Before the backoff is over, B takes the room.
+    world.queue(B, 1);
+    let cold = world.decide();
+    assert_eq!(cold, [Did::Start(B, w(3), StartReason::ColdStart)]);
+    world.ready(w(3));
+    world.queue(B, 0);
+    world.at(ms(2000));
+    assert_eq!(world.decide(), []);
+    assert!(!world.wants_idle);
 }
 
 #[test]

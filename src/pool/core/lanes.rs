@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_utils::CachePadded;
 
 use super::capability::Capability;
 use super::error::PoolError;
-use super::ids::{JobId, ModelId};
+use super::ids::ModelId;
 use super::job::{Job, Priority};
 use super::metrics::ModelStats;
 use super::permits::{Permit, Permits};
@@ -41,15 +42,17 @@ pub(crate) struct Lanes<C: Capability> {
     returned: Lane<C>,
     interactive: Lane<C>,
     batch: Lane<C>,
-    permits: Arc<Permits>,
+    permits: Permits,
     stats: Arc<ModelStats>,
     supervisor: SupervisorLink,
-    next_job: AtomicU64,
-    /// Workers that wait for work at this moment.
-    idle_workers: AtomicUsize,
+    max_workers: usize,
+    /// Workers that wait for work at this moment. Apart from what others write at every request.
+    idle_workers: CachePadded<AtomicUsize>,
+    /// How often a worker has begun to wait for work.
+    idle_epoch: AtomicU64,
     /// Proxies that the supervisor keeps; with none, queued work has to be reported to it.
     proxies: AtomicUsize,
-    /// Work waits and no worker has been idle since. Set by a proxy, cleared by a worker.
+    /// The supervisor has been told that work waits for busy workers, and looks into it.
     saturated: AtomicBool,
     /// Why nothing is accepted any more.
     closed: OnceLock<PoolError>,
@@ -61,6 +64,7 @@ impl<C: Capability> Lanes<C> {
         model: ModelId,
         name: String,
         capacity: usize,
+        max_workers: usize,
         stats: Arc<ModelStats>,
         supervisor: SupervisorLink,
     ) -> Self {
@@ -73,8 +77,9 @@ impl<C: Capability> Lanes<C> {
             permits: Permits::new(capacity),
             stats,
             supervisor,
-            next_job: AtomicU64::new(0),
-            idle_workers: AtomicUsize::new(0),
+            max_workers,
+            idle_workers: CachePadded::new(AtomicUsize::new(0)),
+            idle_epoch: AtomicU64::new(0),
             proxies: AtomicUsize::new(0),
             saturated: AtomicBool::new(false),
             closed: OnceLock::new(),
@@ -90,25 +95,21 @@ impl<C: Capability> Lanes<C> {
         &self.stats
     }
 
-    pub(crate) fn next_job_id(&self) -> JobId {
-        JobId(self.next_job.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
     pub(crate) fn permits(&self) -> &Permits {
         &self.permits
     }
 
     /// Accepts one more request, or says at once why not.
-    pub(crate) fn admit(&self) -> Result<Permit, PoolError> {
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit<C>, PoolError> {
         if let Some(error) = self.closed.get() {
             return Err(error.clone());
         }
-        if let Some(permit) = self.permits.try_take() {
+        if let Some(permit) = Permit::try_take(self) {
             return Ok(permit);
         }
         // Requests whose callers have gone may fill the queue while no worker takes them out.
         self.sweep(Instant::now());
-        self.permits.try_take().ok_or_else(|| {
+        Permit::try_take(self).ok_or_else(|| {
             self.stats.refused();
             PoolError::Overloaded {
                 model: self.name.clone(),
@@ -184,31 +185,40 @@ impl<C: Capability> Lanes<C> {
 
     /// A worker has found nothing to do and is about to wait.
     pub(crate) fn worker_idle(&self) {
+        self.idle_epoch.fetch_add(1, Ordering::AcqRel);
         self.idle_workers.fetch_add(1, Ordering::AcqRel);
-        self.not_saturated();
     }
 
     pub(crate) fn worker_busy(&self) {
         self.idle_workers.fetch_sub(1, Ordering::AcqRel);
     }
 
-    pub(crate) fn not_saturated(&self) {
-        self.saturated.store(false, Ordering::Release);
+    pub(crate) fn idle_epoch(&self) -> u64 {
+        self.idle_epoch.load(Ordering::Acquire)
     }
 
-    pub(crate) fn is_saturated(&self) -> bool {
-        self.saturated.load(Ordering::Acquire)
-    }
-
-    /// Tells the supervisor, once per bout, that work waits for workers that are all busy.
+    /// Tells the supervisor that work waits for workers that are all busy, unless it looks into
+    /// that already or could start no more of them.
     pub(crate) fn report_if_saturated(&self) {
-        if self.saturated.load(Ordering::Relaxed) || self.idle_workers() > 0 || self.queued() == 0 {
+        let no_use = self.saturated.load(Ordering::Relaxed)
+            || self.idle_workers() > 0
+            || self.proxies.load(Ordering::Relaxed) >= self.max_workers;
+        if no_use || self.queued() == 0 {
             return;
         }
         if !self.saturated.swap(true, Ordering::AcqRel) {
-            self.supervisor
-                .cast(SupervisorMessage::Saturated { model: self.model });
+            self.supervisor.cast(SupervisorMessage::Saturated {
+                model: self.model,
+                idle_epoch: self.idle_epoch(),
+            });
         }
+    }
+
+    /// The supervisor has looked into it: from now on it is to be told again.
+    pub(crate) fn not_saturated(&self) {
+        self.saturated.store(false, Ordering::Release);
+        // Work may have come since it looked, and found that it need not report.
+        self.report_if_saturated();
     }
 
     /// The lanes for a worker that waits: jobs given back, interactive, batch.

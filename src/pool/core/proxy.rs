@@ -14,7 +14,7 @@ use super::events::EventKind;
 use super::hand::Hand;
 use super::job::Job;
 use super::memory::Reservation;
-use super::registration::Registration;
+use super::registration::{PoolShared, Registration};
 use super::supervisor::SupervisorMessage;
 use super::worker::{Control, Outcome, Seat, WorkerBoard, WorkerState, serve, spawn_worker_thread};
 use crate::models::ModelError;
@@ -95,6 +95,23 @@ pub(crate) struct ProxyState<C: Capability> {
     hand: Arc<Hand<C>>,
     control: Sender<Control>,
     thread: Option<JoinHandle<()>>,
+    _counted: CountedProxy,
+}
+
+/// One more proxy, for as long as this lives.
+struct CountedProxy(Arc<PoolShared>);
+
+impl CountedProxy {
+    fn new(pool: &Arc<PoolShared>) -> Self {
+        pool.proxy_started();
+        Self(Arc::clone(pool))
+    }
+}
+
+impl Drop for CountedProxy {
+    fn drop(&mut self) {
+        self.0.proxy_ended();
+    }
 }
 
 impl<C: Capability> Actor for Proxy<C> {
@@ -134,6 +151,7 @@ impl<C: Capability> Actor for Proxy<C> {
             hand,
             control,
             thread: Some(thread),
+            _counted: CountedProxy::new(&registration.pool),
         })
     }
 

@@ -36,6 +36,7 @@ pub(crate) struct PoolShared {
     /// The zero of the times on the workers' boards.
     pub(crate) epoch: Instant,
     threads: AtomicUsize,
+    proxies: AtomicUsize,
     idle_wanted: AtomicBool,
 }
 
@@ -48,6 +49,7 @@ impl PoolShared {
             supervisor,
             epoch: Instant::now(),
             threads: AtomicUsize::new(0),
+            proxies: AtomicUsize::new(0),
             idle_wanted: AtomicBool::new(false),
             config,
         }
@@ -64,6 +66,20 @@ impl PoolShared {
     /// Worker threads that have not ended, abandoned ones among them.
     pub(crate) fn threads(&self) -> usize {
         self.threads.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn proxy_started(&self) {
+        self.proxies.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn proxy_ended(&self) {
+        self.proxies.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Proxies that have not ended.
+    #[cfg(feature = "testing")]
+    pub(crate) fn proxies(&self) -> usize {
+        self.proxies.load(Ordering::Acquire)
     }
 
     /// Asks workers to report when they become idle: a model waits for memory.
@@ -101,7 +117,6 @@ pub(crate) struct Registration<C: Capability> {
     pub(crate) lanes: Arc<Lanes<C>>,
     pub(crate) pool: Arc<PoolShared>,
     routes: ArcSwap<Vec<Route<C>>>,
-    next_route: AtomicUsize,
     unavailable_until: Mutex<Option<Instant>>,
 }
 
@@ -115,11 +130,13 @@ impl<C: Capability> Registration<C> {
             .settings
             .queue_capacity
             .unwrap_or(pool.config.queue_capacity);
+        let max_workers = spec.settings.max_workers.unwrap_or(pool.config.max_workers);
         let stats = Arc::new(ModelStats::new(&spec.info.name));
         let lanes = Arc::new(Lanes::new(
             id,
             spec.info.name.clone(),
             capacity,
+            max_workers,
             stats,
             pool.supervisor.clone(),
         ));
@@ -132,7 +149,6 @@ impl<C: Capability> Registration<C> {
             lanes,
             pool,
             routes: ArcSwap::from_pointee(Vec::new()),
-            next_route: AtomicUsize::new(0),
             unavailable_until: Mutex::new(None),
         })
     }
@@ -144,7 +160,8 @@ impl<C: Capability> Registration<C> {
     /// Sends a job on its way: to a proxy, or while there is none, to the supervisor.
     pub(crate) fn submit(&self, mut job: Job<C>) {
         let routes = self.routes.load();
-        let first = self.next_route.fetch_add(1, Ordering::Relaxed);
+        // Chance spreads callers over the proxies as well as turns would, and shares no counter.
+        let first = fastrand::usize(..);
         for offset in 0..routes.len() {
             let route = &routes[first.wrapping_add(offset) % routes.len()];
             match route.proxy.send_message(ProxyMessage::Forward(job)) {
@@ -232,6 +249,7 @@ pub(crate) trait AnyModel: Send + Sync {
     fn limit(&self) -> MemoryLimit;
     fn plan(&self) -> ModelPlan;
     fn queue(&self) -> QueueView;
+    fn not_saturated(&self);
     fn stats(&self) -> &ModelStats;
     fn permits_taken(&self) -> usize;
     fn sweep(&self, now: Instant);
@@ -290,14 +308,15 @@ impl<C: Capability> AnyModel for Registration<C> {
 
     fn queue(&self) -> QueueView {
         let queued = self.lanes.queued();
-        if queued == 0 {
-            // Workers that are all busy have taken up what waited; the next wait is reported anew.
-            self.lanes.not_saturated();
-        }
         QueueView {
             queued,
-            saturated: queued > 0 && self.lanes.is_saturated(),
+            saturated: queued > 0 && self.lanes.idle_workers() == 0,
+            idle_epoch: self.lanes.idle_epoch(),
         }
+    }
+
+    fn not_saturated(&self) {
+        self.lanes.not_saturated();
     }
 
     fn stats(&self) -> &ModelStats {

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError, select};
+use crossbeam_utils::Backoff;
 use ractor::ActorRef;
 use serde::{Deserialize, Serialize};
 
@@ -409,6 +410,12 @@ impl<C: Capability> Loop<'_, C> {
                 .cast(SupervisorMessage::WorkerIdle);
         }
         let [returned, interactive, batch] = lanes.receivers();
+        // To look a few times is cheaper than to be woken, and to wait on four channels dearer
+        // than on one.
+        let backoff = Backoff::new();
+        while !backoff.is_completed() && lanes.queued() == 0 && seat.control.is_empty() {
+            backoff.snooze();
+        }
         let mut retire = false;
         // The lanes live as long as the seat, so a receive from them cannot fail.
         let job = select! {
