@@ -63,9 +63,8 @@ impl<C: Capability> TryFrom<ProxyMessage<C>> for ProxyCommand {
 
 /// What a worker's thread tells its proxy.
 pub(crate) enum WorkerReport {
-    Ready {
-        load_time: Duration,
-    },
+    /// The model is loaded.
+    Ready,
     /// The thread is about to end; model and memory are given back.
     Exited(Outcome),
 }
@@ -157,11 +156,10 @@ impl<C: Capability> Actor for Proxy<C> {
                 state.hand.fail_all(&error);
                 myself.stop(Some(ABANDONED.to_owned()));
             }
-            ProxyMessage::Report(WorkerReport::Ready { load_time }) => {
+            ProxyMessage::Report(WorkerReport::Ready) => {
                 let supervisor = &self.registration.pool.supervisor;
                 supervisor.cast(SupervisorMessage::Ready {
                     worker: state.board.id,
-                    load_time,
                 });
             }
             ProxyMessage::Report(WorkerReport::Exited(outcome)) => {

@@ -45,7 +45,6 @@ pub(crate) enum SupervisorMessage {
     },
     Ready {
         worker: WorkerId,
-        load_time: Duration,
     },
     /// A worker has nothing to do, and the supervisor had asked to be told.
     WorkerIdle,
@@ -175,7 +174,7 @@ impl Actor for Supervisor {
             }
             SupervisorMessage::Demand { model } => state.policy.demand(model),
             SupervisorMessage::Saturated { model } => state.policy.saturated(model, now),
-            SupervisorMessage::Ready { worker, load_time } => state.ready(worker, load_time, now),
+            SupervisorMessage::Ready { worker } => state.ready(worker, now),
             SupervisorMessage::WorkerIdle
             | SupervisorMessage::MemoryFreed
             | SupervisorMessage::Wake => {}
@@ -332,13 +331,12 @@ impl SupervisorState {
         }
     }
 
-    fn ready(&mut self, id: WorkerId, load_time: Duration, now: Instant) {
+    fn ready(&mut self, id: WorkerId, now: Instant) {
         self.policy.ready(id, now);
         let Some(worker) = self.workers.get(&id) else {
             return;
         };
         let model = worker.handle.model();
-        self.emit(model, Some(id), EventKind::Ready { load_time });
         for waiting in self.warming.remove(&model).unwrap_or_default() {
             drop(waiting.send(Ok(())));
         }

@@ -229,9 +229,11 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
     let load_time = seat.loading_since.elapsed();
     seat.lanes().stats().loaded(load_time);
     seat.board.set_state(WorkerState::Idle);
+    // From this thread, as what follows: told by the supervisor it could come after `Busy`.
+    seat.emit(EventKind::Ready { load_time });
     drop(
         seat.proxy
-            .send_message(ProxyMessage::Report(WorkerReport::Ready { load_time })),
+            .send_message(ProxyMessage::Report(WorkerReport::Ready)),
     );
     let outcome = {
         let hand = Arc::clone(&seat.hand);
@@ -278,6 +280,10 @@ impl<C: Capability> Loop<'_, C> {
                 self.admit(engine, now);
             }
             if self.seat.hand.len() > 0 {
+                if self.seat.board.state() == WorkerState::Idle {
+                    // Work was there already when it had loaded: it never had to wait.
+                    self.busy();
+                }
                 self.step(engine)?;
             } else if self.retiring {
                 return Ok(());
@@ -392,14 +398,21 @@ impl<C: Capability> Loop<'_, C> {
         outcome
     }
 
+    /// Shows that work was taken up.
+    fn busy(&self) {
+        self.seat.board.set_state(WorkerState::Busy);
+        if self.seat.registration.pool.events.has_readers() {
+            self.seat.emit(EventKind::Busy);
+        }
+    }
+
     /// Waits until there is work or an order.
     fn wait(&mut self) {
         let seat = self.seat;
         let lanes = seat.lanes();
-        let observed = seat.registration.pool.events.has_readers();
         seat.board.set_state(WorkerState::Idle);
         lanes.worker_idle();
-        if observed {
+        if seat.registration.pool.events.has_readers() {
             seat.emit(EventKind::Idle);
         }
         if seat.registration.pool.take_idle_wanted() {
@@ -418,14 +431,11 @@ impl<C: Capability> Loop<'_, C> {
             recv(batch) -> job => job.ok(),
         };
         lanes.worker_busy();
-        seat.board.set_state(WorkerState::Busy);
         if retire {
             self.retire();
             return;
         }
+        self.busy();
         self.woken_by = job;
-        if observed {
-            seat.emit(EventKind::Busy);
-        }
     }
 }
