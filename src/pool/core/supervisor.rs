@@ -211,6 +211,7 @@ impl SupervisorState {
     /// Decides and acts until there is nothing more to do now, then arms the next wake-up.
     async fn settle(&mut self, myself: &ActorRef<SupervisorMessage>, now: Instant) {
         if self.shutdown.is_some() {
+            reserved_bytes_gauge().set(self.pool.ledger.reserved_bytes() as f64);
             self.finish_shutdown(myself);
             return;
         }
