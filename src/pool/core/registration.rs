@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -102,6 +102,8 @@ pub(crate) struct Registration<C: Capability> {
     pub(crate) pool: Arc<PoolShared>,
     routes: ArcSwap<Vec<Route<C>>>,
     next_route: AtomicUsize,
+    /// Workers that were told to end and get no more requests, but have not ended yet.
+    leaving: Mutex<Vec<Arc<WorkerBoard>>>,
     unavailable_until: Mutex<Option<Instant>>,
 }
 
@@ -133,6 +135,7 @@ impl<C: Capability> Registration<C> {
             pool,
             routes: ArcSwap::from_pointee(Vec::new()),
             next_route: AtomicUsize::new(0),
+            leaving: Mutex::default(),
             unavailable_until: Mutex::new(None),
         })
     }
@@ -165,7 +168,25 @@ impl<C: Capability> Registration<C> {
         let count = routes.len();
         self.routes.store(Arc::new(routes));
         self.lanes.set_proxies(count);
-        self.lanes.stats().workers(count);
+        self.lanes.stats().workers(count + self.leaving().len());
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<WorkerBoard>>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The boards of all live workers, in the order of their start.
+    fn boards(&self) -> Vec<Arc<WorkerBoard>> {
+        let routes = self.routes.load();
+        let mut boards: Vec<_> = routes
+            .iter()
+            .map(|route| Arc::clone(&route.board))
+            .collect();
+        // A worker is among the leaving before its route is gone: in both lists, never in none.
+        boards.extend(self.leaving().iter().cloned());
+        boards.sort_by_key(|board| board.id);
+        boards.dedup_by_key(|board| board.id);
+        boards
     }
 }
 
@@ -245,6 +266,9 @@ pub(crate) trait AnyModel: Send + Sync {
         reservation: Reservation,
         supervisor: ActorCell,
     ) -> BoxFuture<'static, Result<(WorkerHandle, Arc<WorkerBoard>), PoolError>>;
+    /// Sends a worker no more requests.
+    fn retire_route(&self, worker: WorkerId);
+    /// Forgets a worker that has ended.
     fn remove_route(&self, worker: WorkerId);
 }
 
@@ -328,11 +352,10 @@ impl<C: Capability> AnyModel for Registration<C> {
     }
 
     fn status(&self, now: Instant) -> ModelStatus {
-        let workers = self
-            .routes
-            .load()
+        let boards = self.boards();
+        let workers = boards
             .iter()
-            .map(|route| WorkerStatus::of(&route.board, now))
+            .map(|board| WorkerStatus::of(board, now))
             .collect();
         let unavailable_until = *self
             .unavailable_until
@@ -399,7 +422,16 @@ impl<C: Capability> AnyModel for Registration<C> {
         })
     }
 
+    fn retire_route(&self, worker: WorkerId) {
+        let routes = self.routes.load();
+        if let Some(route) = routes.iter().find(|route| route.board.id == worker) {
+            self.leaving().push(Arc::clone(&route.board));
+        }
+        self.update_routes(|routes| routes.retain(|route| route.board.id != worker));
+    }
+
     fn remove_route(&self, worker: WorkerId) {
+        self.leaving().retain(|board| board.id != worker);
         self.update_routes(|routes| routes.retain(|route| route.board.id != worker));
     }
 }

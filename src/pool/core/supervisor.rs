@@ -314,7 +314,7 @@ impl SupervisorState {
         let model = worker.handle.model();
         // Its proxy gets no more requests; what it has been sent already it still forwards.
         if let Some(model) = self.models.get(&model) {
-            model.remove_route(id);
+            model.retire_route(id);
         }
         self.emit(model, Some(id), EventKind::Retiring { reason });
     }
