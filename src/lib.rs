@@ -21,8 +21,10 @@ pub mod testing;
 pub use model::{CandleModel, ModelInfo, ModelSpec};
 pub use models::ModelError;
 pub use pool::capabilities::text_embedding::{
-    EmbedOptions, EmbedTask, Embedding, TextEmbedding, TextEmbeddingCapable,
+    EmbedInput, EmbedOptions, EmbedTask, Embedding, TextEmbedding, TextEmbeddingCapable,
+    TextPreparer,
 };
 pub use pool::core::{
-    ModelHandle, Pool, PoolConfig, PoolError, PoolEvent, PoolStatus, Priority, RequestOptions,
+    EventKind, MemoryBudget, ModelHandle, Pool, PoolConfig, PoolError, PoolEvent, PoolStatus,
+    Priority, RequestOptions, StepContext, WorkerState,
 };

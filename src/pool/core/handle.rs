@@ -255,13 +255,16 @@ impl<C: Capability> Admission<'_, C> {
     /// Any [`PoolError`] that a request can end with.
     pub async fn ask(self, request: C::Request) -> Result<C::Item, PoolError> {
         let (reply, answer) = oneshot::channel();
-        let (deadline, expired) = (self.deadline, self.expired());
+        let (registration, deadline, allowed) = (self.registration, self.deadline, self.allowed);
         self.submit(request, ReplyPort::Once(reply));
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(reply)) => reply,
             // Every job ends with a reply; without one, the pool's runtime itself is going down.
             Ok(Err(_)) => Err(PoolError::ShuttingDown),
-            Err(_) => Err(expired),
+            Err(_) => Err(PoolError::DeadlineExceeded {
+                model: registration.info.name.clone(),
+                allowed,
+            }),
         }
     }
 

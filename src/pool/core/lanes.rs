@@ -1,14 +1,14 @@
 //! A model's queue: the channels that all its workers take from.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use crossbeam_utils::CachePadded;
 
 use super::capability::Capability;
 use super::error::PoolError;
+use super::idle::IdleWorkers;
 use super::ids::ModelId;
 use super::job::{Job, Priority};
 use super::metrics::ModelStats;
@@ -46,10 +46,7 @@ pub(crate) struct Lanes<C: Capability> {
     stats: Arc<ModelStats>,
     supervisor: SupervisorLink,
     max_workers: usize,
-    /// Workers that wait for work at this moment. Apart from what others write at every request.
-    idle_workers: CachePadded<AtomicUsize>,
-    /// How often a worker has begun to wait for work.
-    idle_epoch: AtomicU64,
+    idle: IdleWorkers,
     /// Proxies that the supervisor keeps; with none, queued work has to be reported to it.
     proxies: AtomicUsize,
     /// The supervisor has been told that work waits for busy workers, and looks into it.
@@ -78,8 +75,7 @@ impl<C: Capability> Lanes<C> {
             stats,
             supervisor,
             max_workers,
-            idle_workers: CachePadded::new(AtomicUsize::new(0)),
-            idle_epoch: AtomicU64::new(0),
+            idle: IdleWorkers::default(),
             proxies: AtomicUsize::new(0),
             saturated: AtomicBool::new(false),
             closed: OnceLock::new(),
@@ -129,7 +125,7 @@ impl<C: Capability> Lanes<C> {
             Priority::Interactive => self.interactive.push(job),
             Priority::Batch => self.batch.push(job),
         }
-        self.drain_if_closed();
+        self.arrived();
     }
 
     /// Puts a job in line before others, which a worker had taken out and could not use. Bulk
@@ -139,6 +135,12 @@ impl<C: Capability> Lanes<C> {
             Priority::Batch if !job.is_suspect() => self.batch.push(job),
             Priority::Batch | Priority::Interactive => self.returned.push(job),
         }
+        self.arrived();
+    }
+
+    /// A job was put in line: somebody is to take it out.
+    fn arrived(&self) {
+        self.idle.wake_one();
         self.drain_if_closed();
     }
 
@@ -168,7 +170,12 @@ impl<C: Capability> Lanes<C> {
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.returned.receiver.len() + self.queued_interactive() + self.queued_batch()
+        self.queued_first() + self.queued_interactive() + self.queued_batch()
+    }
+
+    /// Jobs in front of both lanes.
+    pub(crate) fn queued_first(&self) -> usize {
+        self.returned.receiver.len()
     }
 
     pub(crate) fn queued_interactive(&self) -> usize {
@@ -179,29 +186,16 @@ impl<C: Capability> Lanes<C> {
         self.batch.receiver.len()
     }
 
-    pub(crate) fn idle_workers(&self) -> usize {
-        self.idle_workers.load(Ordering::Acquire)
-    }
-
-    /// A worker has found nothing to do and is about to wait.
-    pub(crate) fn worker_idle(&self) {
-        self.idle_epoch.fetch_add(1, Ordering::AcqRel);
-        self.idle_workers.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn worker_busy(&self) {
-        self.idle_workers.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn idle_epoch(&self) -> u64 {
-        self.idle_epoch.load(Ordering::Acquire)
+    /// The workers that wait for work at this moment.
+    pub(crate) fn idle(&self) -> &IdleWorkers {
+        &self.idle
     }
 
     /// Tells the supervisor that work waits for workers that are all busy, unless it looks into
     /// that already or could start no more of them.
     pub(crate) fn report_if_saturated(&self) {
         let no_use = self.saturated.load(Ordering::Relaxed)
-            || self.idle_workers() > 0
+            || self.idle.count() > 0
             || self.proxies.load(Ordering::Relaxed) >= self.max_workers;
         if no_use || self.queued() == 0 {
             return;
@@ -209,7 +203,7 @@ impl<C: Capability> Lanes<C> {
         if !self.saturated.swap(true, Ordering::AcqRel) {
             self.supervisor.cast(SupervisorMessage::Saturated {
                 model: self.model,
-                idle_epoch: self.idle_epoch(),
+                idle_epoch: self.idle.epoch(),
             });
         }
     }
@@ -219,15 +213,6 @@ impl<C: Capability> Lanes<C> {
         self.saturated.store(false, Ordering::Release);
         // Work may have come since it looked, and found that it need not report.
         self.report_if_saturated();
-    }
-
-    /// The lanes for a worker that waits: jobs given back, interactive, batch.
-    pub(crate) fn receivers(&self) -> [&Receiver<Job<C>>; 3] {
-        [
-            &self.returned.receiver,
-            &self.interactive.receiver,
-            &self.batch.receiver,
-        ]
     }
 
     pub(crate) fn try_returned(&self) -> Option<Job<C>> {
@@ -245,8 +230,8 @@ impl<C: Capability> Lanes<C> {
     /// Answers everything that waits with `error`.
     pub(crate) fn fail_queued(&self, error: &PoolError) -> usize {
         let mut failed = 0;
-        for receiver in self.receivers() {
-            while let Ok(job) = receiver.try_recv() {
+        for lane in [&self.returned, &self.interactive, &self.batch] {
+            while let Ok(job) = lane.receiver.try_recv() {
                 job.fail(error.clone());
                 failed += 1;
             }
@@ -275,6 +260,8 @@ impl<C: Capability> Lanes<C> {
                     job.discard(now);
                 } else {
                     lane.push(job);
+                    // A worker may have looked while the job was out of line.
+                    self.idle.wake_one();
                 }
             }
         }

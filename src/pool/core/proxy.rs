@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::unbounded;
+use crossbeam_utils::sync::Parker;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::capability::Capability;
@@ -16,7 +17,9 @@ use super::job::Job;
 use super::memory::Reservation;
 use super::registration::{PoolShared, Registration};
 use super::supervisor::SupervisorMessage;
-use super::worker::{Control, Outcome, Seat, WorkerBoard, WorkerState, serve, spawn_worker_thread};
+use super::worker::{
+    Control, Orders, Outcome, Seat, WorkerBoard, WorkerState, serve, spawn_worker_thread,
+};
 use crate::models::ModelError;
 
 /// A thread has this long to end after it has said that it is about to.
@@ -63,9 +66,8 @@ impl<C: Capability> TryFrom<ProxyMessage<C>> for ProxyCommand {
 
 /// What a worker's thread tells its proxy.
 pub(crate) enum WorkerReport {
-    Ready {
-        load_time: Duration,
-    },
+    /// The model is loaded.
+    Ready,
     /// The thread is about to end; model and memory are given back.
     Exited(Outcome),
 }
@@ -93,7 +95,7 @@ pub(crate) struct ProxyArguments {
 pub(crate) struct ProxyState<C: Capability> {
     board: Arc<WorkerBoard>,
     hand: Arc<Hand<C>>,
-    control: Sender<Control>,
+    orders: Orders,
     thread: Option<JoinHandle<()>>,
     _counted: CountedProxy,
 }
@@ -127,14 +129,17 @@ impl<C: Capability> Actor for Proxy<C> {
         let registration = &self.registration;
         let ProxyArguments { board, reservation } = arguments;
         let hand = Arc::new(Hand::new(registration.info.name.clone()));
-        let (control, orders) = unbounded();
+        let (sender, control) = unbounded();
+        let parker = Parker::new();
+        let orders = Orders::new(sender, parker.unparker().clone());
         let load_error = Arc::new(OnceLock::new());
         registration.pool.thread_started();
         let seat = Seat {
             registration: Arc::clone(registration),
             board: Arc::clone(&board),
             hand: Arc::clone(&hand),
-            control: orders,
+            control,
+            parker,
             proxy: myself,
             reservation: Some(reservation),
             load_error: Arc::clone(&load_error),
@@ -149,7 +154,7 @@ impl<C: Capability> Actor for Proxy<C> {
         Ok(ProxyState {
             board,
             hand,
-            control,
+            orders,
             thread: Some(thread),
             _counted: CountedProxy::new(&registration.pool),
         })
@@ -168,18 +173,16 @@ impl<C: Capability> Actor for Proxy<C> {
                 lanes.report_if_saturated();
             }
             ProxyMessage::Command(ProxyCommand::Retire) => {
-                // A thread that has ended already has reported so.
-                let _ = state.control.send(Control::Retire);
+                state.orders.give(Control::Retire);
             }
             ProxyMessage::Command(ProxyCommand::Abandon(error)) => {
                 state.hand.fail_all(&error);
                 myself.stop(Some(ABANDONED.to_owned()));
             }
-            ProxyMessage::Report(WorkerReport::Ready { load_time }) => {
+            ProxyMessage::Report(WorkerReport::Ready) => {
                 let supervisor = &self.registration.pool.supervisor;
                 supervisor.cast(SupervisorMessage::Ready {
                     worker: state.board.id,
-                    load_time,
                 });
             }
             ProxyMessage::Report(WorkerReport::Exited(outcome)) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -117,6 +117,8 @@ pub(crate) struct Registration<C: Capability> {
     pub(crate) lanes: Arc<Lanes<C>>,
     pub(crate) pool: Arc<PoolShared>,
     routes: ArcSwap<Vec<Route<C>>>,
+    /// Workers that were told to end and get no more requests, but have not ended yet.
+    leaving: Mutex<Vec<Arc<WorkerBoard>>>,
     unavailable_until: Mutex<Option<Instant>>,
 }
 
@@ -149,6 +151,7 @@ impl<C: Capability> Registration<C> {
             lanes,
             pool,
             routes: ArcSwap::from_pointee(Vec::new()),
+            leaving: Mutex::default(),
             unavailable_until: Mutex::new(None),
         })
     }
@@ -182,7 +185,27 @@ impl<C: Capability> Registration<C> {
         let count = routes.len();
         self.routes.store(Arc::new(routes));
         self.lanes.set_proxies(count);
-        self.lanes.stats().workers(count);
+        self.lanes.stats().workers(count + self.leaving().len());
+        // With fewer workers, work may wait that was within bounds before.
+        self.lanes.report_if_saturated();
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<WorkerBoard>>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The boards of all live workers, in the order of their start.
+    fn boards(&self) -> Vec<Arc<WorkerBoard>> {
+        let routes = self.routes.load();
+        let mut boards: Vec<_> = routes
+            .iter()
+            .map(|route| Arc::clone(&route.board))
+            .collect();
+        // A worker is among the leaving before its route is gone: in both lists, never in none.
+        boards.extend(self.leaving().iter().cloned());
+        boards.sort_by_key(|board| board.id);
+        boards.dedup_by_key(|board| board.id);
+        boards
     }
 }
 
@@ -263,6 +286,9 @@ pub(crate) trait AnyModel: Send + Sync {
         reservation: Reservation,
         supervisor: ActorCell,
     ) -> BoxFuture<'static, Result<(WorkerHandle, Arc<WorkerBoard>), PoolError>>;
+    /// Sends a worker no more requests.
+    fn retire_route(&self, worker: WorkerId);
+    /// Forgets a worker that has ended.
     fn remove_route(&self, worker: WorkerId);
 }
 
@@ -310,8 +336,8 @@ impl<C: Capability> AnyModel for Registration<C> {
         let queued = self.lanes.queued();
         QueueView {
             queued,
-            saturated: queued > 0 && self.lanes.idle_workers() == 0,
-            idle_epoch: self.lanes.idle_epoch(),
+            saturated: queued > 0 && self.lanes.idle().count() == 0,
+            idle_epoch: self.lanes.idle().epoch(),
         }
     }
 
@@ -347,24 +373,22 @@ impl<C: Capability> AnyModel for Registration<C> {
     }
 
     fn status(&self, now: Instant) -> ModelStatus {
-        let workers = self
-            .routes
-            .load()
+        let boards = self.boards();
+        let workers = boards
             .iter()
-            .map(|route| WorkerStatus::of(&route.board, now))
+            .map(|board| WorkerStatus::of(board, now))
             .collect();
         let unavailable_until = *self
             .unavailable_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let batch = self.lanes.queued_batch();
         ModelStatus {
             name: self.info.name.clone(),
             capability: C::NAME.to_owned(),
             est_memory_allocation_mb: self.info.est_memory_allocation_mb,
             queue: QueueStatus {
-                interactive: self.lanes.queued().saturating_sub(batch),
-                batch,
+                interactive: self.lanes.queued_first() + self.lanes.queued_interactive(),
+                batch: self.lanes.queued_batch(),
                 under_way: self.lanes.permits().taken(),
                 capacity: self.lanes.permits().capacity(),
             },
@@ -418,7 +442,16 @@ impl<C: Capability> AnyModel for Registration<C> {
         })
     }
 
+    fn retire_route(&self, worker: WorkerId) {
+        let routes = self.routes.load();
+        if let Some(route) = routes.iter().find(|route| route.board.id == worker) {
+            self.leaving().push(Arc::clone(&route.board));
+        }
+        self.update_routes(|routes| routes.retain(|route| route.board.id != worker));
+    }
+
     fn remove_route(&self, worker: WorkerId) {
+        self.leaving().retain(|board| board.id != worker);
         self.update_routes(|routes| routes.retain(|route| route.board.id != worker));
     }
 }

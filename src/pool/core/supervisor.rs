@@ -46,7 +46,6 @@ pub(crate) enum SupervisorMessage {
     },
     Ready {
         worker: WorkerId,
-        load_time: Duration,
     },
     /// A worker has nothing to do, and the supervisor had asked to be told.
     WorkerIdle,
@@ -186,7 +185,7 @@ impl Actor for Supervisor {
             SupervisorMessage::Saturated { model, idle_epoch } => {
                 state.policy.saturated(model, idle_epoch, now);
             }
-            SupervisorMessage::Ready { worker, load_time } => state.ready(worker, load_time, now),
+            SupervisorMessage::Ready { worker } => state.ready(worker, now),
             SupervisorMessage::WorkerIdle
             | SupervisorMessage::MemoryFreed
             | SupervisorMessage::Wake => {}
@@ -223,6 +222,7 @@ impl SupervisorState {
     /// Decides and acts until there is nothing more to do now, then arms the next wake-up.
     async fn settle(&mut self, myself: &ActorRef<SupervisorMessage>, now: Instant) {
         if self.shutdown.is_some() {
+            reserved_bytes_gauge().set(self.pool.ledger.reserved_bytes() as f64);
             self.finish_shutdown(myself);
             return;
         }
@@ -331,7 +331,7 @@ impl SupervisorState {
         let model = worker.handle.model();
         // Its proxy gets no more requests; what it has been sent already it still forwards.
         if let Some(model) = self.models.get(&model) {
-            model.remove_route(id);
+            model.retire_route(id);
         }
         self.emit(model, Some(id), EventKind::Retiring { reason });
     }
@@ -349,13 +349,12 @@ impl SupervisorState {
         }
     }
 
-    fn ready(&mut self, id: WorkerId, load_time: Duration, now: Instant) {
+    fn ready(&mut self, id: WorkerId, now: Instant) {
         self.policy.ready(id, now);
         let Some(worker) = self.workers.get(&id) else {
             return;
         };
         let model = worker.handle.model();
-        self.emit(model, Some(id), EventKind::Ready { load_time });
         for waiting in self.warming.remove(&model).unwrap_or_default() {
             drop(waiting.send(Ok(())));
         }
