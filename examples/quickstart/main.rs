@@ -265,9 +265,7 @@ async fn crash(stage: &mut Stage, paced: &Embedder) -> Result<(), Failure> {
     if let [(_, marked), others @ ..] = &answers[..] {
         let (marked, others) = (short(*marked), others.len());
         let text = format!("  answered by another worker, {marked} after the call;");
-        stage.line(format!(
-            "{text} {others} of {BYSTANDERS} others answered, too"
-        ));
+        stage.line(format!("{text} {others} of {BYSTANDERS} others, too"));
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ use crate::screen::{Screen, answers_line, column, short};
 const REDRAW_EVERY: Duration = Duration::from_millis(50);
 /// How often a line says how a burst goes where there is no panel.
 const PLAIN_EVERY: Duration = Duration::from_millis(500);
+/// A rate over less time than this says little, since answers come a step at a time.
+const SHORTEST_MEASURE: Duration = Duration::from_millis(200);
 /// After so long without any event, nothing more is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -206,8 +208,8 @@ impl Pace {
             *time += now.0 - then.0;
             *answers += now.2 - then.2;
         }
-        let measured = self.by_workers.get(&serving).filter(|_| is_measured)?;
-        Some(measured.1 as f64 / measured.0.as_secs_f64())
+        let (time, answers) = self.by_workers.get(&serving).filter(|_| is_measured)?;
+        (*time > SHORTEST_MEASURE).then(|| *answers as f64 / time.as_secs_f64())
     }
 
     /// All that was measured, fewest workers first.
