@@ -6,7 +6,7 @@ use modelpool::pool::core::{EventKind, EventStream, MIB, PoolError, PoolEvent, W
 use modelpool::testing::{Act, Point, Steering};
 
 use crate::restarting_at_once;
-use crate::universe::{Universe, config, within};
+use crate::universe::{PATIENCE, Universe, config, within};
 
 /// A short name of what happened, with its reason.
 fn label(kind: &EventKind) -> String {
@@ -30,18 +30,16 @@ fn labels(events: &[PoolEvent]) -> Vec<String> {
 /// The events up to and with the first of this label.
 async fn up_to(events: &mut EventStream, last: &str) -> Vec<PoolEvent> {
     let mut seen = Vec::new();
-    within(async {
-        while let Some(event) = events.next().await {
-            let found = label(&event.kind) == last;
-            seen.push(event);
-            if found {
-                return;
-            }
+    loop {
+        let Ok(Some(event)) = tokio::time::timeout(PATIENCE, events.next()).await else {
+            panic!("no {last} after {:?}", labels(&seen));
+        };
+        let found = label(&event.kind) == last;
+        seen.push(event);
+        if found {
+            return seen;
         }
-        panic!("the pool went away before {last}: {:?}", labels(&seen));
-    })
-    .await;
-    seen
+    }
 }
 
 /// Everything until the pool is gone.
