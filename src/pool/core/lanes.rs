@@ -202,7 +202,9 @@ impl<C: Capability> Lanes<C> {
 
     /// Tells the supervisor, once per bout, that work waits for workers that are all busy.
     pub(crate) fn report_if_saturated(&self) {
-        if self.saturated.load(Ordering::Relaxed) || self.idle_workers() > 0 || self.queued() == 0 {
+        // While the line is swept, jobs are out of it for an instant: then it only looks empty.
+        let empty = self.queued() == 0 && !self.sweeping.load(Ordering::Acquire);
+        if self.saturated.load(Ordering::Relaxed) || self.idle_workers() > 0 || empty {
             return;
         }
         if !self.saturated.swap(true, Ordering::AcqRel) {

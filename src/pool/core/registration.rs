@@ -317,6 +317,8 @@ impl<C: Capability> AnyModel for Registration<C> {
         if queued == 0 {
             // Workers that are all busy have taken up what waited; the next wait is reported anew.
             self.lanes.not_saturated();
+            // The report of a job that came between the count and this must not be lost.
+            self.lanes.report_if_saturated();
         }
         QueueView {
             queued,
