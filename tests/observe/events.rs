@@ -27,13 +27,23 @@ fn labels(events: &[PoolEvent]) -> Vec<String> {
     events.iter().map(|event| label(&event.kind)).collect()
 }
 
-/// The events up to and with the first of this label.
+/// The events up to and with the first of this label. A new worker that looks while the supervisor
+/// sweeps the line finds it empty for an instant: an `Idle` right after `Ready` is passed over.
 async fn up_to(events: &mut EventStream, last: &str) -> Vec<PoolEvent> {
-    let mut seen = Vec::new();
+    let mut seen: Vec<PoolEvent> = Vec::new();
     loop {
         let Ok(Some(event)) = tokio::time::timeout(PATIENCE, events.next()).await else {
             panic!("no {last} after {:?}", labels(&seen));
         };
+        let born_idle = event.kind == EventKind::Idle
+            && seen
+                .iter()
+                .rev()
+                .find(|before| before.worker == event.worker)
+                .is_some_and(|before| matches!(before.kind, EventKind::Ready { .. }));
+        if born_idle {
+            continue;
+        }
         let found = label(&event.kind) == last;
         seen.push(event);
         if found {
@@ -138,15 +148,16 @@ async fn a_shutdown_is_told_and_the_stream_ends_with_the_pool() {
 async fn a_dropped_pool_ends_its_stream_too() {
     let steering = Steering::new();
     let pool = modelpool::Pool::start(config()).await.unwrap();
-    let events = pool.events();
+    let mut events = pool.events();
     let spec = steering.embedder("dropped", 100).max_workers(1);
     let embedder = pool.register(spec).unwrap();
     within(embedder.embed("a")).await.unwrap();
+    up_to(&mut events, "Idle").await;
+
     drop((pool, embedder));
 
-    let life = labels(&rest(events).await);
-    assert_eq!(life[..3], ["Reserved(ColdStart)", "Loading", "Ready"]);
-    assert_eq!(life[life.len() - 2..], ["Retiring(Shutdown)", "Retired"]);
+    let end = labels(&rest(events).await);
+    assert_eq!(end, ["Retiring(Shutdown)", "Retired"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
