@@ -1,4 +1,15 @@
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs, missing_debug_implementations, unreachable_pub)]
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::todo,
+    clippy::dbg_macro,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+#![forbid(unsafe_code)]
 
 pub mod model;
 pub mod models;
@@ -10,8 +21,10 @@ pub mod testing;
 pub use model::{CandleModel, ModelInfo, ModelSpec};
 pub use models::ModelError;
 pub use pool::capabilities::text_embedding::{
-    EmbedOptions, EmbedTask, Embedding, TextEmbedding, TextEmbeddingCapable,
+    EmbedInput, EmbedOptions, EmbedTask, Embedding, TextEmbedding, TextEmbeddingCapable,
+    TextPreparer,
 };
 pub use pool::core::{
-    ModelHandle, Pool, PoolConfig, PoolError, PoolEvent, PoolStatus, Priority, RequestOptions,
+    EventKind, MemoryBudget, ModelHandle, Pool, PoolConfig, PoolError, PoolEvent, PoolStatus,
+    Priority, RequestOptions, StepContext, WorkerState,
 };

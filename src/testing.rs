@@ -25,6 +25,8 @@ pub struct Census {
     pub queued: usize,
     /// Bytes reserved in the ledger.
     pub reserved_bytes: u64,
+    /// Proxy actors that have not ended.
+    pub proxies: usize,
     /// The supervisor has not stopped.
     pub supervisor_alive: bool,
 }
@@ -36,6 +38,7 @@ impl Census {
         permits: 0,
         queued: 0,
         reserved_bytes: 0,
+        proxies: 0,
         supervisor_alive: false,
     };
 }

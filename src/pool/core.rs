@@ -6,6 +6,7 @@ mod error;
 mod events;
 mod hand;
 mod handle;
+mod idle;
 mod ids;
 mod job;
 mod lanes;

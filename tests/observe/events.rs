@@ -27,23 +27,13 @@ fn labels(events: &[PoolEvent]) -> Vec<String> {
     events.iter().map(|event| label(&event.kind)).collect()
 }
 
-/// The events up to and with the first of this label. A new worker that looks while the supervisor
-/// sweeps the line finds it empty for an instant: an `Idle` right after `Ready` is passed over.
+/// The events up to and with the first of this label.
 async fn up_to(events: &mut EventStream, last: &str) -> Vec<PoolEvent> {
-    let mut seen: Vec<PoolEvent> = Vec::new();
+    let mut seen = Vec::new();
     loop {
         let Ok(Some(event)) = tokio::time::timeout(PATIENCE, events.next()).await else {
             panic!("no {last} after {:?}", labels(&seen));
         };
-        let born_idle = event.kind == EventKind::Idle
-            && seen
-                .iter()
-                .rev()
-                .find(|before| before.worker == event.worker)
-                .is_some_and(|before| matches!(before.kind, EventKind::Ready { .. }));
-        if born_idle {
-            continue;
-        }
         let found = label(&event.kind) == last;
         seen.push(event);
         if found {

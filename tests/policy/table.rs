@@ -7,8 +7,8 @@ use modelpool::testing::policy::{Exit, ModelPlan};
 
 use crate::world::{Did, World, config, plan};
 
-const A: ModelId = ModelId(300_01);
-const B: ModelId = ModelId(300_02);
+const A: ModelId = ModelId(30_001);
+const B: ModelId = ModelId(30_002);
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -130,6 +130,24 @@ fn a_bout_that_ends_before_expand_after_brings_nobody() {
 }
 
 #[test]
+fn a_worker_that_was_free_in_between_starts_the_wait_anew() {
+    let mut world = World::new(2000, config());
+    world.model(A.0, plan(300));
+    world.queue(A, 1);
+    world.decide();
+    world.ready(w(1));
+    world.ready(w(2));
+    world.saturate(A, true);
+    world.decide();
+    world.breathe(A);
+    world.at(ms(100));
+    assert_eq!(world.decide(), []);
+    assert_eq!(world.wake_at, Some(world.start + ms(200)));
+    world.at(ms(200));
+    assert_eq!(world.decide(), [Did::Start(A, w(3), StartReason::Expand)]);
+}
+
+#[test]
 fn one_worker_retires_per_idle_minute_least_recently_used_first() {
     let mut world = two_ready();
     world.at(ms(10_000));
@@ -212,7 +230,7 @@ fn eviction_takes_the_longest_idle_of_equal_workers() {
     let mut world = World::new(600, config());
     world.model(A.0, plan(300));
     world.model(B.0, plan(300));
-    let c = world.model(300_03, plan(300));
+    let c = world.model(30_003, plan(300));
     for (model, at) in [(A, 0), (B, 1000)] {
         world.at(ms(at));
         world.queue(model, 1);
@@ -242,7 +260,7 @@ fn eviction_takes_the_longest_idle_of_equal_workers() {
 #[test]
 fn what_can_never_fit_fails_at_once() {
     let mut world = World::new(800, config());
-    let huge = world.model(900_01, plan(900));
+    let huge = world.model(90_001, plan(900));
     world.queue(huge, 1);
     assert_eq!(world.decide(), [Did::Fail(huge, "never fits")]);
     assert_eq!(world.wake_at, None);
@@ -263,6 +281,22 @@ fn a_crashed_worker_is_replaced_after_a_jittered_backoff() {
     assert_eq!(world.decide(), [Did::Start(A, w(3), StartReason::Restart)]);
     world.ready(w(3));
     assert_eq!(world.decide(), [], "replaced once");
+}
+
+#[test]
+fn a_replacement_that_nobody_waits_for_evicts_nobody() {
+    let mut world = two_ready();
+    world.at(ms(1000));
+    world.exit(w(1), Exit::Crashed);
+    // Before the backoff is over, B takes the room.
+    world.queue(B, 1);
+    let cold = world.decide();
+    assert_eq!(cold, [Did::Start(B, w(3), StartReason::ColdStart)]);
+    world.ready(w(3));
+    world.queue(B, 0);
+    world.at(ms(2000));
+    assert_eq!(world.decide(), []);
+    assert!(!world.wants_idle);
 }
 
 #[test]

@@ -134,7 +134,8 @@ impl World {
     pub fn saturate(&mut self, model: ModelId, saturated: bool) {
         self.state.queues.entry(model).or_default().saturated = saturated;
         if saturated {
-            self.policy.saturated(model, self.now);
+            let idle_epoch = self.state.queue(model).idle_epoch;
+            self.policy.saturated(model, idle_epoch, self.now);
         }
     }
 
@@ -152,6 +153,11 @@ impl World {
     /// Whether the model was pinned at any time.
     pub fn was_pinned(&self, model: ModelId) -> bool {
         self.pinned.contains(&model)
+    }
+
+    /// A worker of the model is free for a moment.
+    pub fn breathe(&mut self, model: ModelId) {
+        self.state.queues.entry(model).or_default().idle_epoch += 1;
     }
 
     pub fn workers(&self) -> &BTreeMap<WorkerId, FakeWorker> {

@@ -1,6 +1,6 @@
 //! The jobs that one worker has in hand.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -31,6 +31,8 @@ pub(crate) struct Hand<C: Capability> {
     places: Mutex<Places<C>>,
     model: String,
     answered: AtomicU64,
+    /// How many jobs the places hold, to be read without the lock.
+    held: AtomicUsize,
 }
 
 impl<C: Capability> Hand<C> {
@@ -39,6 +41,7 @@ impl<C: Capability> Hand<C> {
             places: Mutex::default(),
             model,
             answered: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
         }
     }
 
@@ -49,6 +52,7 @@ impl<C: Capability> Hand<C> {
 
     pub(crate) fn put(&self, mut job: Job<C>) -> Slot {
         job.take_in_hand();
+        self.held.fetch_add(1, Ordering::AcqRel);
         let mut places = self.lock();
         if let Some(free) = places.free.pop() {
             places.jobs[free] = Some(job);
@@ -62,6 +66,7 @@ impl<C: Capability> Hand<C> {
         let mut places = self.lock();
         let job = places.jobs.get_mut(slot.0)?.take()?;
         places.free.push(slot.0);
+        self.held.fetch_sub(1, Ordering::AcqRel);
         Some(job)
     }
 
@@ -107,12 +112,14 @@ impl<C: Capability> Hand<C> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        let places = self.lock();
-        places.jobs.len() - places.free.len()
+        self.held.load(Ordering::Acquire)
     }
 
     /// Ends the jobs whose callers have gone or whose time is up, and tells which they were.
     pub(crate) fn discard_dead(&self, now: Instant) -> Vec<Slot> {
+        if self.len() == 0 {
+            return Vec::new();
+        }
         let mut dead = Vec::new();
         let mut places = self.lock();
         for (index, place) in places.jobs.iter_mut().enumerate() {
@@ -121,6 +128,7 @@ impl<C: Capability> Hand<C> {
             }
         }
         places.free.extend(dead.iter().map(|(slot, _)| slot.0));
+        self.held.fetch_sub(dead.len(), Ordering::AcqRel);
         drop(places);
         dead.into_iter()
             .map(|(slot, job)| {
@@ -130,9 +138,15 @@ impl<C: Capability> Hand<C> {
             .collect()
     }
 
+    fn take_all(&self) -> Places<C> {
+        let mut places = self.lock();
+        self.held.store(0, Ordering::Release);
+        std::mem::take(&mut *places)
+    }
+
     /// Answers everything in hand with `error`; what the worker still computes for it is dropped.
     pub(crate) fn fail_all(&self, error: &PoolError) -> usize {
-        let places = std::mem::take(&mut *self.lock());
+        let places = self.take_all();
         let mut failed = 0;
         for job in places.jobs.into_iter().flatten() {
             job.fail(error.clone());
@@ -143,8 +157,7 @@ impl<C: Capability> Hand<C> {
 
     /// Drops everything in hand: each job goes back to its lane or ends, as its history has it.
     pub(crate) fn drop_all(&self) {
-        let places = std::mem::take(&mut *self.lock());
-        drop(places);
+        drop(self.take_all());
     }
 
     /// Visits the jobs in hand.

@@ -131,12 +131,12 @@ impl<C: Capability> ModelHandle<C> {
     ///
     /// # Errors
     /// [`PoolError::Overloaded`] if the queue is full, [`PoolError::ShuttingDown`] after shutdown.
-    pub fn admit(&self) -> Result<Admission<C>, PoolError> {
+    pub fn admit(&self) -> Result<Admission<'_, C>, PoolError> {
         let permit = self.registration.lanes.admit()?;
         let allowed = self.allowed();
         let accepted = Instant::now();
         Ok(Admission {
-            registration: Arc::clone(&self.registration),
+            registration: &self.registration,
             permit,
             priority: self.options.priority.unwrap_or_default(),
             accepted,
@@ -154,7 +154,7 @@ impl<C: Capability> ModelHandle<C> {
     /// # Errors
     /// [`PoolError::DeadlineExceeded`] if no place came free in time, [`PoolError::ShuttingDown`]
     /// after shutdown.
-    pub async fn admit_patiently(&self) -> Result<Admission<C>, PoolError> {
+    pub async fn admit_patiently(&self) -> Result<Admission<'_, C>, PoolError> {
         let allowed = self.allowed();
         let started = Instant::now();
         let mut pause = Duration::from_millis(1);
@@ -195,16 +195,16 @@ impl<C: Capability> ModelHandle<C> {
 
 /// A place in a model's queue, given back when dropped unused.
 #[must_use = "an admission that is not used gives its place back"]
-pub struct Admission<C: Capability> {
-    registration: Arc<Registration<C>>,
-    permit: Permit,
+pub struct Admission<'a, C: Capability> {
+    registration: &'a Registration<C>,
+    permit: Permit<C>,
     priority: Priority,
     accepted: Instant,
     allowed: Duration,
     deadline: Instant,
 }
 
-impl<C: Capability> fmt::Debug for Admission<C> {
+impl<C: Capability> fmt::Debug for Admission<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admission")
             .field("model", &self.registration.info.name)
@@ -214,17 +214,15 @@ impl<C: Capability> fmt::Debug for Admission<C> {
     }
 }
 
-impl<C: Capability> Admission<C> {
+impl<C: Capability> Admission<'_, C> {
     fn submit(self, request: C::Request, reply: ReplyPort<C::Item>) {
-        let lanes = &self.registration.lanes;
-        let id = lanes.next_job_id();
+        let id = self.registration.lanes.stats().accepted();
         let span = tracing::debug_span!(
             "request",
             capability = C::NAME,
             model = self.registration.info.name,
             job = id.0
         );
-        lanes.stats().accepted();
         let job = Job::new(JobParts {
             id,
             request: Arc::new(request),
@@ -234,7 +232,6 @@ impl<C: Capability> Admission<C> {
             deadline: self.deadline,
             span,
             permit: self.permit,
-            home: Arc::clone(lanes),
         });
         self.registration.submit(job);
     }
@@ -258,13 +255,16 @@ impl<C: Capability> Admission<C> {
     /// Any [`PoolError`] that a request can end with.
     pub async fn ask(self, request: C::Request) -> Result<C::Item, PoolError> {
         let (reply, answer) = oneshot::channel();
-        let (deadline, expired) = (self.deadline, self.expired());
+        let (registration, deadline, allowed) = (self.registration, self.deadline, self.allowed);
         self.submit(request, ReplyPort::Once(reply));
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(reply)) => reply,
             // Every job ends with a reply; without one, the pool's runtime itself is going down.
             Ok(Err(_)) => Err(PoolError::ShuttingDown),
-            Err(_) => Err(expired),
+            Err(_) => Err(PoolError::DeadlineExceeded {
+                model: registration.info.name.clone(),
+                allowed,
+            }),
         }
     }
 

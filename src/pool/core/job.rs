@@ -60,8 +60,7 @@ pub(crate) struct JobParts<C: Capability> {
     pub(crate) accepted: Instant,
     pub(crate) deadline: Instant,
     pub(crate) span: tracing::Span,
-    pub(crate) permit: Permit,
-    pub(crate) home: Arc<Lanes<C>>,
+    pub(crate) permit: Permit<C>,
 }
 
 struct Inner<C: Capability> {
@@ -106,7 +105,7 @@ impl<C: Capability> Job<C> {
     }
 
     pub(crate) fn home(&self) -> Option<Arc<Lanes<C>>> {
-        self.parts().map(|parts| Arc::clone(&parts.home))
+        self.parts().map(|parts| Arc::clone(parts.permit.lanes()))
     }
 
     pub(crate) fn priority(&self) -> Priority {
@@ -183,7 +182,7 @@ impl<C: Capability> Job<C> {
             return;
         };
         let expired = now >= parts.deadline;
-        let model = parts.home.name().to_owned();
+        let model = parts.permit.lanes().name().to_owned();
         let allowed = parts.deadline.saturating_duration_since(parts.accepted);
         let ending = if expired {
             Ending::Expired
@@ -203,7 +202,8 @@ impl<C: Capability> Job<C> {
         } else {
             ending
         };
-        parts.home.stats().ended(ending, parts.accepted.elapsed());
+        let stats = parts.permit.lanes().stats();
+        stats.ended(ending, parts.accepted.elapsed());
         parts
             .span
             .in_scope(|| tracing::trace!(ending = ending.as_str(), "request ended"));
@@ -223,7 +223,7 @@ impl<C: Capability> Drop for Job<C> {
             inner.kills += 1;
         }
         let (kills, items_sent) = (inner.kills, inner.items_sent);
-        let home = Arc::clone(&inner.parts.home);
+        let home = Arc::clone(inner.parts.permit.lanes());
         let job = Self { inner: Some(inner) };
         let now = Instant::now();
         let model = || home.name().to_owned();

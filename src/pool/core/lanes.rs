@@ -1,6 +1,6 @@
 //! A model's queue: the channels that all its workers take from.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -8,7 +8,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::capability::Capability;
 use super::error::PoolError;
-use super::ids::{JobId, ModelId};
+use super::idle::IdleWorkers;
+use super::ids::ModelId;
 use super::job::{Job, Priority};
 use super::metrics::ModelStats;
 use super::permits::{Permit, Permits};
@@ -41,15 +42,14 @@ pub(crate) struct Lanes<C: Capability> {
     returned: Lane<C>,
     interactive: Lane<C>,
     batch: Lane<C>,
-    permits: Arc<Permits>,
+    permits: Permits,
     stats: Arc<ModelStats>,
     supervisor: SupervisorLink,
-    next_job: AtomicU64,
-    /// Workers that wait for work at this moment.
-    idle_workers: AtomicUsize,
+    max_workers: usize,
+    idle: IdleWorkers,
     /// Proxies that the supervisor keeps; with none, queued work has to be reported to it.
     proxies: AtomicUsize,
-    /// Work waits and no worker has been idle since. Set by a proxy, cleared by a worker.
+    /// The supervisor has been told that work waits for busy workers, and looks into it.
     saturated: AtomicBool,
     /// Why nothing is accepted any more.
     closed: OnceLock<PoolError>,
@@ -61,6 +61,7 @@ impl<C: Capability> Lanes<C> {
         model: ModelId,
         name: String,
         capacity: usize,
+        max_workers: usize,
         stats: Arc<ModelStats>,
         supervisor: SupervisorLink,
     ) -> Self {
@@ -73,8 +74,8 @@ impl<C: Capability> Lanes<C> {
             permits: Permits::new(capacity),
             stats,
             supervisor,
-            next_job: AtomicU64::new(0),
-            idle_workers: AtomicUsize::new(0),
+            max_workers,
+            idle: IdleWorkers::default(),
             proxies: AtomicUsize::new(0),
             saturated: AtomicBool::new(false),
             closed: OnceLock::new(),
@@ -90,25 +91,21 @@ impl<C: Capability> Lanes<C> {
         &self.stats
     }
 
-    pub(crate) fn next_job_id(&self) -> JobId {
-        JobId(self.next_job.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
     pub(crate) fn permits(&self) -> &Permits {
         &self.permits
     }
 
     /// Accepts one more request, or says at once why not.
-    pub(crate) fn admit(&self) -> Result<Permit, PoolError> {
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit<C>, PoolError> {
         if let Some(error) = self.closed.get() {
             return Err(error.clone());
         }
-        if let Some(permit) = self.permits.try_take() {
+        if let Some(permit) = Permit::try_take(self) {
             return Ok(permit);
         }
         // Requests whose callers have gone may fill the queue while no worker takes them out.
         self.sweep(Instant::now());
-        self.permits.try_take().ok_or_else(|| {
+        Permit::try_take(self).ok_or_else(|| {
             self.stats.refused();
             PoolError::Overloaded {
                 model: self.name.clone(),
@@ -128,7 +125,7 @@ impl<C: Capability> Lanes<C> {
             Priority::Interactive => self.interactive.push(job),
             Priority::Batch => self.batch.push(job),
         }
-        self.drain_if_closed();
+        self.arrived();
     }
 
     /// Puts a job in line before others, which a worker had taken out and could not use. Bulk
@@ -138,6 +135,12 @@ impl<C: Capability> Lanes<C> {
             Priority::Batch if !job.is_suspect() => self.batch.push(job),
             Priority::Batch | Priority::Interactive => self.returned.push(job),
         }
+        self.arrived();
+    }
+
+    /// A job was put in line: somebody is to take it out.
+    fn arrived(&self) {
+        self.idle.wake_one();
         self.drain_if_closed();
     }
 
@@ -167,7 +170,12 @@ impl<C: Capability> Lanes<C> {
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.returned.receiver.len() + self.queued_interactive() + self.queued_batch()
+        self.queued_first() + self.queued_interactive() + self.queued_batch()
+    }
+
+    /// Jobs in front of both lanes.
+    pub(crate) fn queued_first(&self) -> usize {
+        self.returned.receiver.len()
     }
 
     pub(crate) fn queued_interactive(&self) -> usize {
@@ -178,48 +186,34 @@ impl<C: Capability> Lanes<C> {
         self.batch.receiver.len()
     }
 
-    pub(crate) fn idle_workers(&self) -> usize {
-        self.idle_workers.load(Ordering::Acquire)
+    /// The workers that wait for work at this moment.
+    pub(crate) fn idle(&self) -> &IdleWorkers {
+        &self.idle
     }
 
-    /// A worker has found nothing to do and is about to wait.
-    pub(crate) fn worker_idle(&self) {
-        self.idle_workers.fetch_add(1, Ordering::AcqRel);
-        self.not_saturated();
-    }
-
-    pub(crate) fn worker_busy(&self) {
-        self.idle_workers.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn not_saturated(&self) {
-        self.saturated.store(false, Ordering::Release);
-    }
-
-    pub(crate) fn is_saturated(&self) -> bool {
-        self.saturated.load(Ordering::Acquire)
-    }
-
-    /// Tells the supervisor, once per bout, that work waits for workers that are all busy.
+    /// Tells the supervisor that work waits for workers that are all busy, unless it looks into
+    /// that already or could start no more of them.
     pub(crate) fn report_if_saturated(&self) {
+        let no_use = self.saturated.load(Ordering::Relaxed)
+            || self.idle.count() > 0
+            || self.proxies.load(Ordering::Relaxed) >= self.max_workers;
         // While the line is swept, jobs are out of it for an instant: then it only looks empty.
-        let empty = self.queued() == 0 && !self.sweeping.load(Ordering::Acquire);
-        if self.saturated.load(Ordering::Relaxed) || self.idle_workers() > 0 || empty {
+        if no_use || (self.queued() == 0 && !self.sweeping.load(Ordering::Acquire)) {
             return;
         }
         if !self.saturated.swap(true, Ordering::AcqRel) {
-            self.supervisor
-                .cast(SupervisorMessage::Saturated { model: self.model });
+            self.supervisor.cast(SupervisorMessage::Saturated {
+                model: self.model,
+                idle_epoch: self.idle.epoch(),
+            });
         }
     }
 
-    /// The lanes for a worker that waits: jobs given back, interactive, batch.
-    pub(crate) fn receivers(&self) -> [&Receiver<Job<C>>; 3] {
-        [
-            &self.returned.receiver,
-            &self.interactive.receiver,
-            &self.batch.receiver,
-        ]
+    /// The supervisor has looked into it: from now on it is to be told again.
+    pub(crate) fn not_saturated(&self) {
+        self.saturated.store(false, Ordering::Release);
+        // Work may have come since it looked, and found that it need not report.
+        self.report_if_saturated();
     }
 
     pub(crate) fn try_returned(&self) -> Option<Job<C>> {
@@ -237,8 +231,8 @@ impl<C: Capability> Lanes<C> {
     /// Answers everything that waits with `error`.
     pub(crate) fn fail_queued(&self, error: &PoolError) -> usize {
         let mut failed = 0;
-        for receiver in self.receivers() {
-            while let Ok(job) = receiver.try_recv() {
+        for lane in [&self.returned, &self.interactive, &self.batch] {
+            while let Ok(job) = lane.receiver.try_recv() {
                 job.fail(error.clone());
                 failed += 1;
             }
@@ -267,6 +261,8 @@ impl<C: Capability> Lanes<C> {
                     job.discard(now);
                 } else {
                     lane.push(job);
+                    // A worker may have looked while the job was out of line.
+                    self.idle.wake_one();
                 }
             }
         }

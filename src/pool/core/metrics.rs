@@ -22,10 +22,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 
 use super::error::PoolError;
+use super::ids::JobId;
 
 /// How an accepted request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -136,7 +138,8 @@ impl PoolMetrics {
 
 /// A model's counters, live.
 pub(crate) struct ModelStats {
-    accepted: AtomicU64,
+    /// Written by callers, and apart from what workers write.
+    accepted: CachePadded<AtomicU64>,
     refused: AtomicU64,
     endings: [AtomicU64; Ending::ALL.len()],
     redelivered: AtomicU64,
@@ -184,7 +187,7 @@ impl ModelStats {
             workers: gauge!("modelpool_workers", "model" => model),
         };
         Self {
-            accepted: AtomicU64::new(0),
+            accepted: CachePadded::new(AtomicU64::new(0)),
             refused: AtomicU64::new(0),
             endings: Default::default(),
             redelivered: AtomicU64::new(0),
@@ -195,8 +198,9 @@ impl ModelStats {
         }
     }
 
-    pub(crate) fn accepted(&self) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
+    /// Counts one more request; its number is its id.
+    pub(crate) fn accepted(&self) -> JobId {
+        JobId(self.accepted.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     pub(crate) fn refused(&self) {

@@ -3,19 +3,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crossbeam_utils::CachePadded;
+
+use super::capability::Capability;
+use super::lanes::Lanes;
+
 /// A fixed number of permits. Taking one never waits: a full queue is answered at once.
 #[derive(Debug)]
 pub(crate) struct Permits {
     capacity: usize,
-    taken: AtomicUsize,
+    taken: CachePadded<AtomicUsize>,
 }
 
 impl Permits {
-    pub(crate) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
             capacity,
-            taken: AtomicUsize::new(0),
-        })
+            taken: CachePadded::new(AtomicUsize::new(0)),
+        }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -26,26 +31,39 @@ impl Permits {
         self.taken.load(Ordering::Acquire)
     }
 
-    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Permit> {
+    fn try_take(&self) -> bool {
         // Count first and take back on excess: one atomic addition in the common case.
-        if self.taken.fetch_add(1, Ordering::AcqRel) < self.capacity {
-            return Some(Permit {
-                permits: Arc::clone(self),
-            });
+        let free = self.taken.fetch_add(1, Ordering::AcqRel) < self.capacity;
+        if !free {
+            self.give_back();
         }
+        free
+    }
+
+    fn give_back(&self) {
         self.taken.fetch_sub(1, Ordering::AcqRel);
-        None
     }
 }
 
-/// The right to have one request under way; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    permits: Arc<Permits>,
+/// The right to have one request under way, and the way to its lanes; given back when dropped.
+pub(crate) struct Permit<C: Capability> {
+    lanes: Arc<Lanes<C>>,
 }
 
-impl Drop for Permit {
+impl<C: Capability> Permit<C> {
+    pub(crate) fn try_take(lanes: &Arc<Lanes<C>>) -> Option<Self> {
+        lanes.permits().try_take().then(|| Self {
+            lanes: Arc::clone(lanes),
+        })
+    }
+
+    pub(crate) fn lanes(&self) -> &Arc<Lanes<C>> {
+        &self.lanes
+    }
+}
+
+impl<C: Capability> Drop for Permit<C> {
     fn drop(&mut self) {
-        self.permits.taken.fetch_sub(1, Ordering::AcqRel);
+        self.lanes.permits().give_back();
     }
 }

@@ -5,201 +5,25 @@
 //! whatever an earlier decision could not do yet is found again by the next one, so no wake-up can
 //! be lost. There is no clock here and no actor; `now` and a [`View`] of the world are arguments.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod action;
+mod backoff;
+mod budget;
+mod model;
+mod plan;
+mod view;
+
+pub use action::{Action, Decision, Exit, RetireReason, StartReason};
+pub use plan::{ModelPlan, PolicyConfig};
+pub use view::{QueueView, View, WorkerView};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::config::RestartConfig;
 use super::error::PoolError;
 use super::ids::{ModelId, WorkerId};
-
-/// The settings that decisions depend on.
-#[derive(Debug, Clone)]
-pub struct PolicyConfig {
-    /// See [`PoolConfig::cold_start_workers`](super::PoolConfig::cold_start_workers).
-    pub cold_start_workers: usize,
-    /// See [`PoolConfig::expand_after`](super::PoolConfig::expand_after).
-    pub expand_after: Duration,
-    /// See [`PoolConfig::idle_after`](super::PoolConfig::idle_after).
-    pub idle_after: Duration,
-    /// See [`RestartConfig`].
-    pub restart: RestartConfig,
-    /// Seeds the jitter.
-    pub seed: u64,
-}
-
-/// What the policy knows of a registered model.
-#[derive(Debug, Clone)]
-pub struct ModelPlan {
-    /// The model's name, for errors.
-    pub name: String,
-    /// What one worker reserves, in bytes.
-    pub worker_bytes: u64,
-    /// Never retire below this for idleness or eviction.
-    pub min_workers: usize,
-    /// Never start above this.
-    pub max_workers: usize,
-    /// A pinned model keeps its workers when others need room, and its last one when idle.
-    pub pinned: bool,
-}
-
-/// What the policy may look at.
-pub trait View {
-    /// What may be reserved in all, in bytes.
-    fn limit_bytes(&self) -> u64;
-    /// What is reserved now, in bytes.
-    fn reserved_bytes(&self) -> u64;
-    /// A model's queue.
-    fn queue(&self, model: ModelId) -> QueueView;
-    /// A worker that has reported ready.
-    fn worker(&self, worker: WorkerId) -> WorkerView;
-    /// The error for a model of which one worker can never fit.
-    fn never_fits(&self, model: ModelId) -> PoolError;
-}
-
-/// A model's queue at this moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct QueueView {
-    /// How many jobs wait in the lanes.
-    pub queued: usize,
-    /// Work waits and no worker has been free since the supervisor was last told so.
-    pub saturated: bool,
-}
-
-/// A ready worker at this moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WorkerView {
-    /// Since when it has had nothing to do; `None` while it is busy.
-    pub idle_since: Option<Instant>,
-    /// How many jobs it has answered.
-    pub answered: u64,
-}
-
-/// What the supervisor is to do.
-#[derive(Debug, Clone)]
-pub enum Action {
-    /// Reserve memory and start this worker.
-    Start {
-        /// Of which model.
-        model: ModelId,
-        /// The new worker's id.
-        worker: WorkerId,
-        /// Why.
-        reason: StartReason,
-    },
-    /// Tell this worker to finish what it has in hand and end.
-    Retire {
-        /// Which one.
-        worker: WorkerId,
-        /// Why.
-        reason: RetireReason,
-    },
-    /// Answer everything that waits for this model with the error.
-    FailQueued {
-        /// The model.
-        model: ModelId,
-        /// What the callers are told.
-        error: PoolError,
-    },
-}
-
-/// Why a worker is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub enum StartReason {
-    /// The model has work and no worker, or is being warmed.
-    ColdStart,
-    /// All workers are busy and work has waited.
-    Expand,
-    /// A worker failed.
-    Restart,
-    /// The breaker lets one worker try whether the model works again.
-    Trial,
-}
-
-/// Why a worker is retired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub enum RetireReason {
-    /// It had nothing to do for `idle_after`.
-    Idle,
-    /// Another model needs its memory.
-    Evicted,
-    /// The pool shuts down.
-    Shutdown,
-}
-
-/// How a worker ended.
-#[derive(Debug, Clone)]
-pub enum Exit {
-    /// As it was told to.
-    Retired,
-    /// Loading failed, or its thread could not be started: what waiting callers are told.
-    LoadFailed(PoolError),
-    /// It was serving, and panicked or gave up.
-    Crashed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Loading,
-    Ready,
-    Retiring,
-}
-
-#[derive(Debug)]
-struct Worker {
-    model: ModelId,
-    phase: Phase,
-    loading_since: Instant,
-    load_time: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Breaker {
-    Closed,
-    Open { until: Instant },
-    HalfOpen { trial: Option<WorkerId> },
-}
-
-#[derive(Debug)]
-struct Model {
-    plan: ModelPlan,
-    workers: BTreeSet<WorkerId>,
-    /// Someone asked for workers without sending work.
-    warm: bool,
-    /// A cold start is under way and wants this many workers.
-    cold_target: usize,
-    saturated_since: Option<Instant>,
-    /// Workers that crashed and have not been replaced.
-    to_replace: usize,
-    /// No start before this: the backoff after failures.
-    not_before: Option<Instant>,
-    failures: VecDeque<Instant>,
-    breaker: Breaker,
-    /// Since when the model has waited for memory.
-    short_since: Option<Instant>,
-    last_retired: Option<Instant>,
-    /// What the callers that wait are to be told, once no worker lives.
-    load_error: Option<PoolError>,
-}
-
-/// The outcome of one [`Policy::decide`].
-#[derive(Debug, Default)]
-pub struct Decision {
-    /// What to do, in this order.
-    pub actions: Vec<Action>,
-    /// When to decide again if nothing happens before.
-    pub wake_at: Option<Instant>,
-    /// A model waits for memory that an idle worker could give up: tell the policy when a worker
-    /// becomes idle.
-    pub wants_idle: bool,
-}
-
-impl Decision {
-    fn wake(&mut self, at: Instant) {
-        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
-    }
-}
+use backoff::{forget_old, jittered_backoff};
+use budget::Budget;
+use model::{Breaker, Model, Phase, Saturation, Worker};
 
 /// The state that decisions are made from.
 #[derive(Debug)]
@@ -231,21 +55,7 @@ impl Policy {
 
     /// A model was registered.
     pub fn register(&mut self, id: ModelId, plan: ModelPlan) {
-        let model = Model {
-            plan,
-            workers: BTreeSet::new(),
-            warm: false,
-            cold_target: 0,
-            saturated_since: None,
-            to_replace: 0,
-            not_before: None,
-            failures: VecDeque::new(),
-            breaker: Breaker::Closed,
-            short_since: None,
-            last_retired: None,
-            load_error: None,
-        };
-        self.models.insert(id, model);
+        self.models.insert(id, Model::new(plan));
     }
 
     /// Work waits for a model.
@@ -269,9 +79,11 @@ impl Policy {
     }
 
     /// All workers of a model are busy and work waits.
-    pub fn saturated(&mut self, id: ModelId, now: Instant) {
+    pub fn saturated(&mut self, id: ModelId, idle_epoch: u64, now: Instant) {
+        self.active.insert(id);
         if let Some(model) = self.models.get_mut(&id) {
-            model.saturated_since = Some(now);
+            let since = now;
+            model.saturated = Some(Saturation { since, idle_epoch });
         }
     }
 
@@ -287,6 +99,10 @@ impl Policy {
         if let Some(model) = self.models.get_mut(&worker.model) {
             model.warm = false;
             model.load_error = None;
+            // Whether one more is needed shows only now that this one serves.
+            if let Some(saturation) = &mut model.saturated {
+                saturation.since = now;
+            }
         }
     }
 
@@ -479,20 +295,21 @@ impl Policy {
             (live + model.to_replace, StartReason::Restart)
         } else if loading > 0 && live < model.cold_target {
             (model.cold_target, StartReason::ColdStart)
-        } else if !queue.saturated {
-            model.saturated_since = None;
-            (live, StartReason::Expand)
         } else {
-            // Saturated without a report: the report came for a state that has passed.
-            let since = *model.saturated_since.get_or_insert(now);
-            let due = since + expand_after;
-            if loading > 0 || live >= model.plan.max_workers {
-                (live, StartReason::Expand)
-            } else if now < due {
-                decision.wake(due);
-                (live, StartReason::Expand)
-            } else {
-                (live + 1, StartReason::Expand)
+            let more = expand(model, &queue, live, loading, expand_after, now);
+            match more {
+                Expansion::Now => (live + 1, StartReason::Expand),
+                Expansion::NotYet(due) => {
+                    decision.wake(due);
+                    (live, StartReason::Expand)
+                }
+                Expansion::NoNeed => {
+                    if model.saturated.take().is_some() {
+                        decision.relaxed.push(id);
+                    }
+                    (live, StartReason::Expand)
+                }
+                Expansion::Loading => (live, StartReason::Expand),
             }
         };
         let target = target.min(model.plan.max_workers);
@@ -518,14 +335,17 @@ impl Policy {
             });
             return;
         }
+        let cold = model.cold_target > 0;
         for nth in live..target {
-            // The second worker of a cold start is a convenience: it takes free memory only.
-            let may_evict = nth == 0 || reason != StartReason::ColdStart;
+            // The second worker of a cold start is a convenience, and so is one that nobody waits
+            // for: they take free memory only.
+            let may_evict = wanted && (nth == 0 || !cold);
             if !budget.take(bytes) {
                 if may_evict {
                     self.make_room(id, bytes, view, budget, decision, now);
                 } else if let Some(model) = self.models.get_mut(&id) {
-                    model.cold_target = live.max(nth);
+                    model.cold_target = nth;
+                    model.to_replace = 0;
                 }
                 return;
             }
@@ -541,8 +361,6 @@ impl Policy {
         let worker = WorkerId(self.next_worker);
         model.workers.insert(worker);
         model.short_since = None;
-        // What waits keeps waiting while this one loads; the next expansion is timed afresh.
-        model.saturated_since = None;
         match reason {
             StartReason::Restart => model.to_replace = model.to_replace.saturating_sub(1),
             StartReason::Trial => {
@@ -739,62 +557,41 @@ impl Policy {
     }
 }
 
-/// Memory as one decision spends it.
-struct Budget {
-    /// Unreserved, and not promised to a model that waits.
-    free: u64,
-    /// Held by workers that are on their way out, and not promised.
-    coming: u64,
+/// Whether a model needs one worker more.
+enum Expansion {
+    NoNeed,
+    /// One is on its way; when it serves, one will see.
+    Loading,
+    NotYet(Instant),
+    Now,
 }
 
-impl Budget {
-    fn new(policy: &Policy, view: &impl View) -> Self {
-        let coming = policy
-            .workers
-            .values()
-            .filter(|worker| worker.phase == Phase::Retiring)
-            .filter_map(|worker| policy.models.get(&worker.model))
-            .map(|model| model.plan.worker_bytes)
-            .sum();
-        Self {
-            free: view.limit_bytes().saturating_sub(view.reserved_bytes()),
-            coming,
-        }
+fn expand(
+    model: &mut Model,
+    queue: &QueueView,
+    live: usize,
+    loading: usize,
+    expand_after: Duration,
+    now: Instant,
+) -> Expansion {
+    let Some(saturation) = &mut model.saturated else {
+        return Expansion::NoNeed;
+    };
+    let due = saturation.since + expand_after;
+    if loading > 0 {
+        Expansion::Loading
+    } else if now < due {
+        Expansion::NotYet(due)
+    } else if !queue.saturated || live >= model.plan.max_workers {
+        Expansion::NoNeed
+    } else if saturation.idle_epoch != queue.idle_epoch {
+        // A worker was free in between: this is another bout.
+        *saturation = Saturation {
+            since: now,
+            idle_epoch: queue.idle_epoch,
+        };
+        Expansion::NotYet(now + expand_after)
+    } else {
+        Expansion::Now
     }
-
-    fn take(&mut self, bytes: u64) -> bool {
-        let fits = bytes <= self.free;
-        if fits {
-            self.free -= bytes;
-        }
-        fits
-    }
-
-    /// Keeps `bytes` for a model that waits: first what is free, then what is coming.
-    fn hold(&mut self, bytes: u64) {
-        let from_free = bytes.min(self.free);
-        self.free -= from_free;
-        self.coming = self.coming.saturating_sub(bytes - from_free);
-    }
-}
-
-fn forget_old(failures: &mut VecDeque<Instant>, window: Duration, now: Instant) {
-    while failures
-        .front()
-        .is_some_and(|&at| now.saturating_duration_since(at) >= window)
-    {
-        failures.pop_front();
-    }
-}
-
-/// "Full jitter": evenly between nothing and the exponential bound, so that workers that failed
-/// together do not come back together.
-fn jittered_backoff(rng: &mut fastrand::Rng, restart: &RestartConfig, failures: usize) -> Duration {
-    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    let factor = 2u32.checked_pow(doublings).unwrap_or(u32::MAX);
-    let bound = restart
-        .initial_backoff
-        .saturating_mul(factor)
-        .min(restart.max_backoff);
-    bound.mul_f64(rng.f64())
 }

@@ -248,7 +248,7 @@ impl Pool {
         report
     }
 
-    /// What is left of the pool: threads, permits and bytes. All zero after a shutdown that
+    /// What is left of the pool: threads, actors, permits and bytes. All zero after a shutdown that
     /// abandoned nothing.
     #[cfg(feature = "testing")]
     pub fn census(&self) -> crate::testing::Census {
@@ -259,6 +259,7 @@ impl Pool {
             permits: models.iter().map(|model| model.permits_taken()).sum(),
             queued: models.iter().map(|model| model.queue().queued).sum(),
             reserved_bytes: shared.ledger.reserved_bytes(),
+            proxies: shared.proxies(),
             supervisor_alive: !shared.supervisor.is_stopped(),
         }
     }

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::unbounded;
+use crossbeam_utils::sync::Parker;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::capability::Capability;
@@ -14,9 +15,11 @@ use super::events::EventKind;
 use super::hand::Hand;
 use super::job::Job;
 use super::memory::Reservation;
-use super::registration::Registration;
+use super::registration::{PoolShared, Registration};
 use super::supervisor::SupervisorMessage;
-use super::worker::{Control, Outcome, Seat, WorkerBoard, WorkerState, serve, spawn_worker_thread};
+use super::worker::{
+    Control, Orders, Outcome, Seat, WorkerBoard, WorkerState, serve, spawn_worker_thread,
+};
 use crate::models::ModelError;
 
 /// A thread has this long to end after it has said that it is about to.
@@ -92,8 +95,25 @@ pub(crate) struct ProxyArguments {
 pub(crate) struct ProxyState<C: Capability> {
     board: Arc<WorkerBoard>,
     hand: Arc<Hand<C>>,
-    control: Sender<Control>,
+    orders: Orders,
     thread: Option<JoinHandle<()>>,
+    _counted: CountedProxy,
+}
+
+/// One more proxy, for as long as this lives.
+struct CountedProxy(Arc<PoolShared>);
+
+impl CountedProxy {
+    fn new(pool: &Arc<PoolShared>) -> Self {
+        pool.proxy_started();
+        Self(Arc::clone(pool))
+    }
+}
+
+impl Drop for CountedProxy {
+    fn drop(&mut self) {
+        self.0.proxy_ended();
+    }
 }
 
 impl<C: Capability> Actor for Proxy<C> {
@@ -109,14 +129,17 @@ impl<C: Capability> Actor for Proxy<C> {
         let registration = &self.registration;
         let ProxyArguments { board, reservation } = arguments;
         let hand = Arc::new(Hand::new(registration.info.name.clone()));
-        let (control, orders) = unbounded();
+        let (sender, control) = unbounded();
+        let parker = Parker::new();
+        let orders = Orders::new(sender, parker.unparker().clone());
         let load_error = Arc::new(OnceLock::new());
         registration.pool.thread_started();
         let seat = Seat {
             registration: Arc::clone(registration),
             board: Arc::clone(&board),
             hand: Arc::clone(&hand),
-            control: orders,
+            control,
+            parker,
             proxy: myself,
             reservation: Some(reservation),
             load_error: Arc::clone(&load_error),
@@ -131,8 +154,9 @@ impl<C: Capability> Actor for Proxy<C> {
         Ok(ProxyState {
             board,
             hand,
-            control,
+            orders,
             thread: Some(thread),
+            _counted: CountedProxy::new(&registration.pool),
         })
     }
 
@@ -149,8 +173,7 @@ impl<C: Capability> Actor for Proxy<C> {
                 lanes.report_if_saturated();
             }
             ProxyMessage::Command(ProxyCommand::Retire) => {
-                // A thread that has ended already has reported so.
-                let _ = state.control.send(Control::Retire);
+                state.orders.give(Control::Retire);
             }
             ProxyMessage::Command(ProxyCommand::Abandon(error)) => {
                 state.hand.fail_all(&error);

@@ -36,6 +36,7 @@ pub(crate) struct PoolShared {
     /// The zero of the times on the workers' boards.
     pub(crate) epoch: Instant,
     threads: AtomicUsize,
+    proxies: AtomicUsize,
     idle_wanted: AtomicBool,
 }
 
@@ -48,6 +49,7 @@ impl PoolShared {
             supervisor,
             epoch: Instant::now(),
             threads: AtomicUsize::new(0),
+            proxies: AtomicUsize::new(0),
             idle_wanted: AtomicBool::new(false),
             config,
         }
@@ -64,6 +66,20 @@ impl PoolShared {
     /// Worker threads that have not ended, abandoned ones among them.
     pub(crate) fn threads(&self) -> usize {
         self.threads.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn proxy_started(&self) {
+        self.proxies.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn proxy_ended(&self) {
+        self.proxies.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Proxies that have not ended.
+    #[cfg(feature = "testing")]
+    pub(crate) fn proxies(&self) -> usize {
+        self.proxies.load(Ordering::Acquire)
     }
 
     /// Asks workers to report when they become idle: a model waits for memory.
@@ -101,7 +117,6 @@ pub(crate) struct Registration<C: Capability> {
     pub(crate) lanes: Arc<Lanes<C>>,
     pub(crate) pool: Arc<PoolShared>,
     routes: ArcSwap<Vec<Route<C>>>,
-    next_route: AtomicUsize,
     /// Workers that were told to end and get no more requests, but have not ended yet.
     leaving: Mutex<Vec<Arc<WorkerBoard>>>,
     unavailable_until: Mutex<Option<Instant>>,
@@ -117,11 +132,13 @@ impl<C: Capability> Registration<C> {
             .settings
             .queue_capacity
             .unwrap_or(pool.config.queue_capacity);
+        let max_workers = spec.settings.max_workers.unwrap_or(pool.config.max_workers);
         let stats = Arc::new(ModelStats::new(&spec.info.name));
         let lanes = Arc::new(Lanes::new(
             id,
             spec.info.name.clone(),
             capacity,
+            max_workers,
             stats,
             pool.supervisor.clone(),
         ));
@@ -134,7 +151,6 @@ impl<C: Capability> Registration<C> {
             lanes,
             pool,
             routes: ArcSwap::from_pointee(Vec::new()),
-            next_route: AtomicUsize::new(0),
             leaving: Mutex::default(),
             unavailable_until: Mutex::new(None),
         })
@@ -147,7 +163,8 @@ impl<C: Capability> Registration<C> {
     /// Sends a job on its way: to a proxy, or while there is none, to the supervisor.
     pub(crate) fn submit(&self, mut job: Job<C>) {
         let routes = self.routes.load();
-        let first = self.next_route.fetch_add(1, Ordering::Relaxed);
+        // Chance spreads callers over the proxies as well as turns would, and shares no counter.
+        let first = fastrand::usize(..);
         for offset in 0..routes.len() {
             let route = &routes[first.wrapping_add(offset) % routes.len()];
             match route.proxy.send_message(ProxyMessage::Forward(job)) {
@@ -169,6 +186,8 @@ impl<C: Capability> Registration<C> {
         self.routes.store(Arc::new(routes));
         self.lanes.set_proxies(count);
         self.lanes.stats().workers(count + self.leaving().len());
+        // With fewer workers, work may wait that was within bounds before.
+        self.lanes.report_if_saturated();
     }
 
     fn leaving(&self) -> MutexGuard<'_, Vec<Arc<WorkerBoard>>> {
@@ -253,6 +272,7 @@ pub(crate) trait AnyModel: Send + Sync {
     fn limit(&self) -> MemoryLimit;
     fn plan(&self) -> ModelPlan;
     fn queue(&self) -> QueueView;
+    fn not_saturated(&self);
     fn stats(&self) -> &ModelStats;
     fn permits_taken(&self) -> usize;
     fn sweep(&self, now: Instant);
@@ -314,16 +334,15 @@ impl<C: Capability> AnyModel for Registration<C> {
 
     fn queue(&self) -> QueueView {
         let queued = self.lanes.queued();
-        if queued == 0 {
-            // Workers that are all busy have taken up what waited; the next wait is reported anew.
-            self.lanes.not_saturated();
-            // The report of a job that came between the count and this must not be lost.
-            self.lanes.report_if_saturated();
-        }
         QueueView {
             queued,
-            saturated: queued > 0 && self.lanes.is_saturated(),
+            saturated: queued > 0 && self.lanes.idle().count() == 0,
+            idle_epoch: self.lanes.idle().epoch(),
         }
+    }
+
+    fn not_saturated(&self) {
+        self.lanes.not_saturated();
     }
 
     fn stats(&self) -> &ModelStats {
@@ -363,14 +382,13 @@ impl<C: Capability> AnyModel for Registration<C> {
             .unavailable_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let batch = self.lanes.queued_batch();
         ModelStatus {
             name: self.info.name.clone(),
             capability: C::NAME.to_owned(),
             est_memory_allocation_mb: self.info.est_memory_allocation_mb,
             queue: QueueStatus {
-                interactive: self.lanes.queued().saturating_sub(batch),
-                batch,
+                interactive: self.lanes.queued_first() + self.lanes.queued_interactive(),
+                batch: self.lanes.queued_batch(),
                 under_way: self.lanes.permits().taken(),
                 capacity: self.lanes.permits().capacity(),
             },

@@ -42,6 +42,7 @@ pub(crate) enum SupervisorMessage {
     /// Every worker of a model is busy, and work waits.
     Saturated {
         model: ModelId,
+        idle_epoch: u64,
     },
     Ready {
         worker: WorkerId,
@@ -116,6 +117,14 @@ struct Worker {
     retiring: Option<RetireReason>,
 }
 
+impl Worker {
+    /// It takes requests out of its model's queue.
+    fn serves(&self) -> bool {
+        let state = self.board.state();
+        self.retiring.is_none() && matches!(state, WorkerState::Idle | WorkerState::Busy)
+    }
+}
+
 pub(crate) struct SupervisorState {
     pool: Arc<PoolShared>,
     policy: Policy,
@@ -173,7 +182,9 @@ impl Actor for Supervisor {
                 state.policy.demand(model);
             }
             SupervisorMessage::Demand { model } => state.policy.demand(model),
-            SupervisorMessage::Saturated { model } => state.policy.saturated(model, now),
+            SupervisorMessage::Saturated { model, idle_epoch } => {
+                state.policy.saturated(model, idle_epoch, now);
+            }
             SupervisorMessage::Ready { worker } => state.ready(worker, now),
             SupervisorMessage::WorkerIdle
             | SupervisorMessage::MemoryFreed
@@ -233,10 +244,16 @@ impl SupervisorState {
             };
             let second = self.policy.decide(now, &view);
             decision.actions.extend(second.actions);
+            decision.relaxed.extend(second.relaxed);
             decision.wake_at = match (decision.wake_at, second.wake_at) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };
+        }
+        for model in &decision.relaxed {
+            if let Some(model) = self.models.get(model) {
+                model.not_saturated();
+            }
         }
         for action in decision.actions {
             self.act(action, myself, now).await;
@@ -344,11 +361,10 @@ impl SupervisorState {
     }
 
     fn warm(&mut self, model: ModelId, reply: oneshot::Sender<Result<(), PoolError>>) {
-        let serving = self.workers.values().any(|worker| {
-            worker.handle.model() == model
-                && worker.retiring.is_none()
-                && matches!(worker.board.state(), WorkerState::Idle | WorkerState::Busy)
-        });
+        let serving = self
+            .workers
+            .values()
+            .any(|worker| worker.handle.model() == model && worker.serves());
         if self.shutdown.is_some() {
             drop(reply.send(Err(PoolError::ShuttingDown)));
         } else if serving {
@@ -496,6 +512,14 @@ struct Snapshot<'a> {
     now: Instant,
 }
 
+impl Snapshot<'_> {
+    fn is_served(&self, model: ModelId) -> bool {
+        self.workers
+            .values()
+            .any(|worker| worker.handle.model() == model && worker.serves())
+    }
+}
+
 impl View for Snapshot<'_> {
     fn limit_bytes(&self) -> u64 {
         self.pool.ledger.limit_bytes()
@@ -509,10 +533,13 @@ impl View for Snapshot<'_> {
         let Some(model) = self.models.get(&id) else {
             return QueueView::default();
         };
-        if model.queue().queued > 0 {
-            // Nothing is started or evicted for callers that have gone.
-            model.sweep(self.now);
+        let queue = model.queue();
+        if queue.queued == 0 || self.is_served(id) {
+            return queue;
         }
+        // Nobody takes out what is dead, and nothing is started or evicted for callers that have
+        // gone.
+        model.sweep(self.now);
         model.queue()
     }
 

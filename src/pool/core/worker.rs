@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crossbeam_utils::Backoff;
+use crossbeam_utils::sync::{Parker, Unparker};
 use ractor::ActorRef;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,37 @@ where
 pub(crate) enum Control {
     /// Take no more work, finish what is in hand, end.
     Retire,
+}
+
+/// How a proxy gives orders to its worker, asleep or not. To drop it is an order to end.
+pub(crate) struct Orders {
+    /// Taken only by the drop.
+    sender: Option<Sender<Control>>,
+    unparker: Unparker,
+}
+
+impl Orders {
+    pub(crate) fn new(sender: Sender<Control>, unparker: Unparker) -> Self {
+        Self {
+            sender: Some(sender),
+            unparker,
+        }
+    }
+
+    pub(crate) fn give(&self, order: Control) {
+        if let Some(sender) = &self.sender {
+            // A thread that has ended already has reported so.
+            let _ = sender.send(order);
+        }
+        self.unparker.unpark();
+    }
+}
+
+impl Drop for Orders {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        self.unparker.unpark();
+    }
 }
 
 /// What a worker is doing.
@@ -160,6 +193,8 @@ pub(crate) struct Seat<C: Capability> {
     pub(crate) board: Arc<WorkerBoard>,
     pub(crate) hand: Arc<Hand<C>>,
     pub(crate) control: Receiver<Control>,
+    /// Where the thread sleeps when it has nothing to do.
+    pub(crate) parker: Parker,
     pub(crate) proxy: ActorRef<ProxyMessage<C>>,
     pub(crate) reservation: Option<Reservation>,
     /// What the loader, which runs before the seat is taken, found wrong.
@@ -242,7 +277,6 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
         let _empty = EmptyOnDrop(&hand);
         Loop {
             seat: &seat,
-            woken_by: None,
             interactive_turns: 0,
             retiring: false,
         }
@@ -257,8 +291,6 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
 /// The one loop that serves all capabilities.
 struct Loop<'a, C: Capability> {
     seat: &'a Seat<C>,
-    /// What ended the last wait for work; the next round begins with it.
-    woken_by: Option<Job<C>>,
     /// How many turns the interactive lane has had since batch work began to wait.
     interactive_turns: usize,
     retiring: bool,
@@ -296,9 +328,6 @@ impl<C: Capability> Loop<'_, C> {
     fn retire(&mut self) {
         self.retiring = true;
         self.seat.board.set_state(WorkerState::Draining);
-        if let Some(job) = self.woken_by.take() {
-            self.seat.lanes().push_front(job);
-        }
     }
 
     /// Takes what fits into the next step, from one lane: an interactive request does not share
@@ -306,7 +335,7 @@ impl<C: Capability> Loop<'_, C> {
     fn admit(&mut self, engine: &mut C::Engine, now: Instant) {
         let lanes = self.seat.lanes();
         let hand = &self.seat.hand;
-        let mut first = self.woken_by.take().or_else(|| lanes.try_returned());
+        let mut first = lanes.try_returned();
         if let Some(suspect) = first.take_if(|job| job.is_suspect()) {
             if suspect.is_dead(now) {
                 suspect.discard(now);
@@ -407,13 +436,14 @@ impl<C: Capability> Loop<'_, C> {
     }
 
     /// Waits until there is work or an order.
-    fn wait(&mut self) {
+    fn wait(&self) {
         let seat = self.seat;
         let lanes = seat.lanes();
-        seat.board.set_state(WorkerState::Idle);
-        lanes.worker_idle();
-        if seat.registration.pool.events.has_readers() {
-            seat.emit(EventKind::Idle);
+        if seat.board.state() != WorkerState::Idle {
+            seat.board.set_state(WorkerState::Idle);
+            if seat.registration.pool.events.has_readers() {
+                seat.emit(EventKind::Idle);
+            }
         }
         if seat.registration.pool.take_idle_wanted() {
             seat.registration
@@ -421,21 +451,20 @@ impl<C: Capability> Loop<'_, C> {
                 .supervisor
                 .cast(SupervisorMessage::WorkerIdle);
         }
-        let [returned, interactive, batch] = lanes.receivers();
-        let mut retire = false;
-        // The lanes live as long as the seat, so a receive from them cannot fail.
-        let job = select! {
-            recv(seat.control) -> _ => { retire = true; None }
-            recv(returned) -> job => job.ok(),
-            recv(interactive) -> job => job.ok(),
-            recv(batch) -> job => job.ok(),
-        };
-        lanes.worker_busy();
-        if retire {
-            self.retire();
-            return;
+        // To look a few times is cheaper than to be woken.
+        let backoff = Backoff::new();
+        while !backoff.is_completed() {
+            if lanes.queued() > 0 || !seat.control.is_empty() {
+                return;
+            }
+            backoff.snooze();
         }
-        self.busy();
-        self.woken_by = job;
+        let worker = seat.board.id;
+        lanes.idle().enter(worker, seat.parker.unparker().clone());
+        if lanes.queued() == 0 {
+            // Woken by a job, by an order, or by the end of the proxy.
+            seat.parker.park();
+        }
+        lanes.idle().leave(worker);
     }
 }

@@ -1,0 +1,35 @@
+//! What the policy is told once: its settings, and the models.
+
+use std::time::Duration;
+
+use crate::pool::core::config::RestartConfig;
+
+/// The settings that decisions depend on.
+#[derive(Debug, Clone)]
+pub struct PolicyConfig {
+    /// See [`PoolConfig::cold_start_workers`](crate::pool::core::PoolConfig::cold_start_workers).
+    pub cold_start_workers: usize,
+    /// See [`PoolConfig::expand_after`](crate::pool::core::PoolConfig::expand_after).
+    pub expand_after: Duration,
+    /// See [`PoolConfig::idle_after`](crate::pool::core::PoolConfig::idle_after).
+    pub idle_after: Duration,
+    /// See [`RestartConfig`].
+    pub restart: RestartConfig,
+    /// Seeds the jitter.
+    pub seed: u64,
+}
+
+/// What the policy knows of a registered model.
+#[derive(Debug, Clone)]
+pub struct ModelPlan {
+    /// The model's name, for errors.
+    pub name: String,
+    /// What one worker reserves, in bytes.
+    pub worker_bytes: u64,
+    /// Never retire below this for idleness or eviction.
+    pub min_workers: usize,
+    /// Never start above this.
+    pub max_workers: usize,
+    /// A pinned model keeps its workers when others need room, and its last one when idle.
+    pub pinned: bool,
+}

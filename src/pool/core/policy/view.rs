@@ -1,0 +1,40 @@
+//! What the policy may look at.
+
+use std::time::Instant;
+
+use crate::pool::core::error::PoolError;
+use crate::pool::core::ids::{ModelId, WorkerId};
+
+/// What the policy may look at.
+pub trait View {
+    /// What may be reserved in all, in bytes.
+    fn limit_bytes(&self) -> u64;
+    /// What is reserved now, in bytes.
+    fn reserved_bytes(&self) -> u64;
+    /// A model's queue.
+    fn queue(&self, model: ModelId) -> QueueView;
+    /// A worker that has reported ready.
+    fn worker(&self, worker: WorkerId) -> WorkerView;
+    /// The error for a model of which one worker can never fit.
+    fn never_fits(&self, model: ModelId) -> PoolError;
+}
+
+/// A model's queue at this moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueView {
+    /// How many jobs wait in the lanes.
+    pub queued: usize,
+    /// Work waits and no worker is free.
+    pub saturated: bool,
+    /// How often a worker has begun to wait for work: unchanged, no worker has been free since.
+    pub idle_epoch: u64,
+}
+
+/// A ready worker at this moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Since when it has had nothing to do; `None` while it is busy.
+    pub idle_since: Option<Instant>,
+    /// How many jobs it has answered.
+    pub answered: u64,
+}
