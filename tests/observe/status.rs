@@ -25,13 +25,21 @@ fn states(status: &PoolStatus) -> Vec<WorkerState> {
     workers.map(|worker| worker.state).collect()
 }
 
+/// The only worker has answered so many requests and has nothing to do.
+fn rests_after(status: &PoolStatus, answered: u64) -> bool {
+    let [worker] = &only(status).workers[..] else {
+        return false;
+    };
+    worker.state == WorkerState::Idle && worker.answered == answered
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_shows_what_it_is_doing_from_loading_to_draining() {
     let steering = Steering::new();
     for point in [Point::Load, Point::Step, Point::Free] {
         steering.script(point, [Act::Wait]);
     }
-    let mut universe = Universe::new(config()).await;
+    let universe = Universe::new(config()).await;
     let spec = steering.embedder("shown", 100).max_workers(1);
     let embedder = universe.register(spec.queue_capacity(5)).unwrap();
     assert!(states(&universe.status()).is_empty());
@@ -81,7 +89,7 @@ async fn a_worker_shows_what_it_is_doing_from_loading_to_draining() {
     for caller in [single, bulk] {
         within(caller).await.unwrap().unwrap();
     }
-    universe.event(|event| event.kind == EventKind::Idle).await;
+    until(|| rests_after(&universe.status(), 2)).await;
     let idle = universe.status();
     assert_eq!(states(&idle), [WorkerState::Idle]);
     let worker = &only(&idle).workers[0];
@@ -178,11 +186,11 @@ fn keys(value: &Value) -> BTreeSet<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_is_json_under_these_names() {
     let steering = Steering::new();
-    let mut universe = Universe::new(config()).await;
+    let universe = Universe::new(config()).await;
     let spec = steering.embedder("json", 100).max_workers(1);
     let embedder = universe.register(spec).unwrap();
     within(embedder.embed("a")).await.unwrap();
-    universe.event(|event| event.kind == EventKind::Idle).await;
+    until(|| rests_after(&universe.status(), 1)).await;
 
     let status = serde_json::to_value(universe.status()).unwrap();
 
