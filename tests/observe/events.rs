@@ -308,6 +308,7 @@ async fn one_more_worker_for_work_that_waits_is_an_expansion() {
     steering.always(Point::Step, Act::Wait);
     let mut settings = config();
     settings.cold_start_workers = 1;
+    settings.expand_after = Duration::from_millis(1);
     let mut universe = Universe::new(settings).await;
     let spec = steering.embedder("grows", 100).max_workers(2);
     let embedder = universe.register(spec).unwrap();

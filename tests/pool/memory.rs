@@ -78,7 +78,9 @@ fn a_reservation_is_released_by_its_drop_alone() {
 async fn two_workers_of_300_fit_into_1000_and_never_a_third() {
     let steering = Steering::new();
     steering.always(Point::Step, Act::Wait);
-    let universe = Universe::new(config()).await;
+    let mut settings = config();
+    settings.expand_after = Duration::from_millis(1);
+    let universe = Universe::new(settings).await;
     let embedder = universe.register(steering.embedder("m", 300)).unwrap();
     // Each text fills a step; with two workers busy, one waits.
     let callers: Vec<_> = (0..3)

@@ -32,7 +32,7 @@ pub fn config() -> PoolConfig {
         max_workers: 8,
         compute_threads: 2,
         idle_after: Duration::from_secs(3600),
-        expand_after: Duration::from_millis(1),
+        expand_after: Duration::from_secs(3600),
         jitter_seed: Some(7),
         ..PoolConfig::default()
     }

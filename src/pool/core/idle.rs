@@ -54,10 +54,10 @@ impl IdleWorkers {
     }
 
     /// Wakes one worker, if any waits: a job was put in line.
-    pub(crate) fn wake_one(&self) {
+    pub(crate) fn wake_one(&self) -> bool {
         fence(Ordering::SeqCst);
         if self.count.load(Ordering::SeqCst) == 0 {
-            return;
+            return false;
         }
         let woken = {
             let mut stack = self.lock();
@@ -66,8 +66,10 @@ impl IdleWorkers {
             woken
         };
         // Outside the lock: waking is a system call.
-        if let Some((_, unparker)) = woken {
-            unparker.unpark();
-        }
+        let Some((_, unparker)) = woken else {
+            return false;
+        };
+        unparker.unpark();
+        true
     }
 }

@@ -177,9 +177,11 @@ impl<C: Capability> Lanes<C> {
         self.arrived();
     }
 
-    /// A job was put in line: somebody is to take it out.
+    /// A job was put in line, by whomever: somebody is to take it out.
     fn arrived(&self) {
-        self.idle.wake_one();
+        if !self.idle.wake_one() {
+            self.report_if_saturated();
+        }
         self.drain_if_closed();
     }
 
@@ -251,7 +253,9 @@ impl<C: Capability> Lanes<C> {
 
     /// The supervisor has looked into it: from now on it is to be told again.
     pub(crate) fn not_saturated(&self) {
-        self.saturated.store(false, Ordering::Release);
+        self.saturated.store(false, Ordering::SeqCst);
+        // Pairs with the one in `IdleWorkers::wake_one`, which follows every push.
+        fence(Ordering::SeqCst);
         // Work may have come since it looked, and found that it need not report.
         self.report_if_saturated();
     }

@@ -168,9 +168,7 @@ impl<C: Capability> Actor for Proxy<C> {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ProxyMessage::Forward(job) => {
-                let lanes = &self.registration.lanes;
-                lanes.push(job);
-                lanes.report_if_saturated();
+                self.registration.lanes.push(job);
             }
             ProxyMessage::Command(ProxyCommand::Retire) => {
                 state.orders.give(Control::Retire);
