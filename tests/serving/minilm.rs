@@ -114,6 +114,7 @@ async fn workers_share_one_set_of_weights_that_goes_with_the_last_of_them() {
     let folder = Linked::to(&model);
     let mut settings = config();
     settings.cold_start_workers = 1;
+    settings.expand_after = std::time::Duration::from_millis(1);
     let mut universe = Universe::new(settings).await;
     let spec = ModelSpec::<TextEmbedding>::folder(&folder.0).unwrap();
     let file = std::fs::metadata(folder.weights()).unwrap().len();
