@@ -27,7 +27,8 @@ async fn a_thousand_unused_models_cost_no_thread_and_little_memory() {
     assert_eq!(status.threads, 0);
     assert_eq!(status.memory.reserved_mb, 0);
     assert_eq!(steering.visits(Point::Load), 0);
-    assert!(grown < 5 * 1024 * 1024, "{grown} bytes");
+    println!("{grown} bytes for 1,000 models");
+    assert!(grown < 5_000_000, "{grown} bytes");
     universe.close().await;
 }
 

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::Unparker;
 
 use super::ids::WorkerId;
@@ -18,7 +17,7 @@ use super::ids::WorkerId;
 pub(crate) struct IdleWorkers {
     stack: Mutex<Vec<(WorkerId, Unparker)>>,
     /// The stack's height, to be read without the lock: callers look at it for every job.
-    count: CachePadded<AtomicUsize>,
+    count: AtomicUsize,
     /// How often a worker has begun to wait.
     epoch: AtomicU64,
 }

@@ -1,7 +1,8 @@
 //! A model's queue: the channels that all its workers take from.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -34,12 +35,50 @@ impl<C: Capability> Lane<C> {
     }
 }
 
+/// Jobs in front of both lanes. There are few of them at any time, so a lock and a count do.
+struct Front<C: Capability> {
+    jobs: Mutex<VecDeque<Job<C>>>,
+    len: AtomicUsize,
+}
+
+impl<C: Capability> Front<C> {
+    fn new() -> Self {
+        Self {
+            jobs: Mutex::new(VecDeque::new()),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut VecDeque<Job<C>>) -> T) -> T {
+        // Nothing that can panic runs under the lock, and no job is dropped there.
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut jobs);
+        self.len.store(jobs.len(), Ordering::SeqCst);
+        changed
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::SeqCst)
+    }
+
+    fn push(&self, job: Job<C>) {
+        self.with(|jobs| jobs.push_back(job));
+    }
+
+    fn pop(&self) -> Option<Job<C>> {
+        if self.len() == 0 {
+            return None;
+        }
+        self.with(VecDeque::pop_front)
+    }
+}
+
 /// The queue of one model. It outlives every worker, so that what waits survives their restarts.
 pub(crate) struct Lanes<C: Capability> {
     model: ModelId,
     name: String,
     /// First in line: jobs that a dying worker had in hand, and those that had no room in a step.
-    returned: Lane<C>,
+    front: Front<C>,
     interactive: Lane<C>,
     batch: Lane<C>,
     permits: Permits,
@@ -68,7 +107,7 @@ impl<C: Capability> Lanes<C> {
         Self {
             model,
             name,
-            returned: Lane::new(),
+            front: Front::new(),
             interactive: Lane::new(),
             batch: Lane::new(),
             permits: Permits::new(capacity),
@@ -121,7 +160,7 @@ impl<C: Capability> Lanes<C> {
             return;
         }
         match job.priority() {
-            _ if job.is_suspect() => self.returned.push(job),
+            _ if job.is_suspect() => self.front.push(job),
             Priority::Interactive => self.interactive.push(job),
             Priority::Batch => self.batch.push(job),
         }
@@ -133,7 +172,7 @@ impl<C: Capability> Lanes<C> {
     pub(crate) fn push_front(&self, job: Job<C>) {
         match job.priority() {
             Priority::Batch if !job.is_suspect() => self.batch.push(job),
-            Priority::Batch | Priority::Interactive => self.returned.push(job),
+            Priority::Batch | Priority::Interactive => self.front.push(job),
         }
         self.arrived();
     }
@@ -175,7 +214,7 @@ impl<C: Capability> Lanes<C> {
 
     /// Jobs in front of both lanes.
     pub(crate) fn queued_first(&self) -> usize {
-        self.returned.receiver.len()
+        self.front.len()
     }
 
     pub(crate) fn queued_interactive(&self) -> usize {
@@ -198,7 +237,8 @@ impl<C: Capability> Lanes<C> {
             || self.idle.count() > 0
             || self.proxies.load(Ordering::Relaxed) >= self.max_workers;
         // While the line is swept, jobs are out of it for an instant: then it only looks empty.
-        if no_use || (self.queued() == 0 && !self.sweeping.load(Ordering::Acquire)) {
+        let empty = self.queued() == 0 && !self.sweeping.load(Ordering::Acquire);
+        if no_use || empty {
             return;
         }
         if !self.saturated.swap(true, Ordering::AcqRel) {
@@ -217,7 +257,7 @@ impl<C: Capability> Lanes<C> {
     }
 
     pub(crate) fn try_returned(&self) -> Option<Job<C>> {
-        self.returned.receiver.try_recv().ok()
+        self.front.pop()
     }
 
     pub(crate) fn try_lane(&self, priority: Priority) -> Option<Job<C>> {
@@ -231,11 +271,14 @@ impl<C: Capability> Lanes<C> {
     /// Answers everything that waits with `error`.
     pub(crate) fn fail_queued(&self, error: &PoolError) -> usize {
         let mut failed = 0;
-        for lane in [&self.returned, &self.interactive, &self.batch] {
-            while let Ok(job) = lane.receiver.try_recv() {
-                job.fail(error.clone());
-                failed += 1;
-            }
+        let next = || {
+            self.try_returned()
+                .or_else(|| self.try_lane(Priority::Interactive))
+                .or_else(|| self.try_lane(Priority::Batch))
+        };
+        while let Some(job) = next() {
+            job.fail(error.clone());
+            failed += 1;
         }
         failed
     }
@@ -252,18 +295,27 @@ impl<C: Capability> Lanes<C> {
         if self.sweeping.swap(true, Ordering::AcqRel) {
             return;
         }
-        for lane in [&self.returned, &self.interactive, &self.batch] {
+        let keep = |job: Job<C>, line_up: &dyn Fn(Job<C>)| {
+            if job.is_dead(now) {
+                job.discard(now);
+            } else {
+                line_up(job);
+                // A worker may have looked while the job was out of line.
+                self.idle.wake_one();
+            }
+        };
+        for _ in 0..self.front.len() {
+            let Some(job) = self.front.pop() else {
+                break;
+            };
+            keep(job, &|job| self.front.push(job));
+        }
+        for lane in [&self.interactive, &self.batch] {
             for _ in 0..lane.receiver.len() {
                 let Ok(job) = lane.receiver.try_recv() else {
                     break;
                 };
-                if job.is_dead(now) {
-                    job.discard(now);
-                } else {
-                    lane.push(job);
-                    // A worker may have looked while the job was out of line.
-                    self.idle.wake_one();
-                }
+                keep(job, &|job| lane.push(job));
             }
         }
         self.sweeping.store(false, Ordering::Release);
