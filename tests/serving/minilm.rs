@@ -156,6 +156,11 @@ async fn workers_share_one_set_of_weights_that_goes_with_the_last_of_them() {
         .register(steering.embedder("large", limit))
         .unwrap();
     within(large.embed("a")).await.unwrap();
+    for _ in 0..2 {
+        universe
+            .event(|event| event.kind == EventKind::Evicted)
+            .await;
+    }
     let status = universe.status();
     assert!(status.models[0].workers.is_empty(), "{status:?}");
 

@@ -238,9 +238,7 @@ impl<C: Capability> Lanes<C> {
         let no_use = self.saturated.load(Ordering::Relaxed)
             || self.idle.count() > 0
             || self.proxies.load(Ordering::Relaxed) >= self.max_workers;
-        // While the line is swept, jobs are out of it for an instant: then it only looks empty.
-        let empty = self.queued() == 0 && !self.sweeping.load(Ordering::Acquire);
-        if no_use || empty {
+        if no_use || self.queued() == 0 {
             return;
         }
         if !self.saturated.swap(true, Ordering::AcqRel) {
@@ -324,5 +322,7 @@ impl<C: Capability> Lanes<C> {
         }
         self.sweeping.store(false, Ordering::Release);
         self.drain_if_closed();
+        // A proxy may have looked while its job was out of line, and found nothing to report.
+        self.report_if_saturated();
     }
 }
