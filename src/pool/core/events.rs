@@ -60,7 +60,7 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
-    /// A worker is to be started in place of failed ones, not before this wait is over.
+    /// A worker is to be started in place of one that crashed, not before this wait is over.
     Restarting {
         /// The backoff.
         after: Duration,

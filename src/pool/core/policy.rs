@@ -123,8 +123,10 @@ impl Policy {
                 // A model that loads for nobody is not tried again until somebody asks.
                 model.cold_target = 0;
             }
-            Exit::Crashed if worker.phase == Phase::Ready => model.to_replace += 1,
-            Exit::Crashed => {}
+            // One that was on its way out anyway is not missed. One that crashed before its
+            // report of being ready was read is.
+            Exit::Crashed if worker.phase == Phase::Retiring => {}
+            Exit::Crashed => model.to_replace += 1,
         }
 
         let restart = self.config.restart;

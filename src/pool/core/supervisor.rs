@@ -412,6 +412,7 @@ impl SupervisorState {
         };
         tracing::warn!(worker = worker.handle.name(), reason, "worker failed");
         self.emit(model, Some(id), EventKind::Failed { reason });
+        let crashed = matches!(exit, Exit::Crashed);
         self.policy.exited(id, exit, now);
 
         let retry_after = self.policy.retry_after(model, now);
@@ -421,7 +422,9 @@ impl SupervisorState {
         }
         if let Some(retry_after) = retry_after {
             self.emit(model, None, EventKind::BreakerOpened { retry_after });
-        } else if let Some(after) = self.policy.restart_after(model, now) {
+        } else if let Some(after) = self.policy.restart_after(model, now)
+            && crashed
+        {
             self.emit(model, None, EventKind::Restarting { after });
         }
     }

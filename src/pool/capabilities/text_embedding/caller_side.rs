@@ -18,18 +18,24 @@ const DEFAULT_MAX_INPUT_BYTES: usize = 4 * 1024 * 1024;
 /// A preparer of whatever kind.
 pub(crate) type AnyPreparer = Box<dyn TextPreparer>;
 
+enum Preparer {
+    /// There is nothing to load.
+    Plain(Arc<AnyPreparer>),
+    /// Comes and goes with the model.
+    Loaded(Arc<Shared<AnyPreparer>>),
+}
+
 /// The caller's side of a text embedding model: its tokenizer, and what it refuses.
 pub struct TextSide {
-    preparer: Arc<Shared<AnyPreparer>>,
+    preparer: Preparer,
     max_input_bytes: usize,
 }
 
 impl fmt::Debug for TextSide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TextSide")
-            .field("preparer", &self.preparer)
             .field("max_input_bytes", &self.max_input_bytes)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,13 +68,14 @@ impl TextSide {
     }
 
     async fn preparer(&self, model: &str) -> Result<Arc<AnyPreparer>, PoolError> {
-        self.preparer
-            .get()
-            .await
-            .map_err(|source| PoolError::LoadFailed {
-                model: model.to_owned(),
-                source,
-            })
+        let shared = match &self.preparer {
+            Preparer::Plain(plain) => return Ok(Arc::clone(plain)),
+            Preparer::Loaded(shared) => shared,
+        };
+        shared.get().await.map_err(|source| PoolError::LoadFailed {
+            model: model.to_owned(),
+            source,
+        })
     }
 
     pub(super) async fn prepare(
@@ -124,7 +131,7 @@ impl ModelSpec<TextEmbedding> {
         loader: impl Fn() -> Result<M, ModelError> + Send + Sync + 'static,
     ) -> Self {
         let side = TextSide {
-            preparer: Arc::new(Shared::new(|| Ok(Box::new(PlainText) as AnyPreparer))),
+            preparer: Preparer::Plain(Arc::new(Box::new(PlainText))),
             max_input_bytes: DEFAULT_MAX_INPUT_BYTES,
         };
         let loader = Arc::new(move || {
@@ -149,7 +156,7 @@ impl ModelSpec<TextEmbedding> {
             let held = held.get_blocking()?;
             Ok(Box::new(super::prepared::Prepared::new(model, held)))
         });
-        self.caller_side.preparer = preparer;
+        self.caller_side.preparer = Preparer::Loaded(preparer);
         self
     }
 
