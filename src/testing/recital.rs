@@ -88,20 +88,27 @@ impl Engine<Recital> for RecitalEngine {
         outbox: &mut Outbox<'_, Recital>,
     ) -> Result<(), ModelError> {
         self.model.before_step()?;
+        let mut moved = self.recitals.is_empty();
         self.recitals.retain_mut(|recital| {
             let Some(word) = recital.request.words.get(recital.said) else {
                 outbox.fail(recital.slot, ModelError::Other("no words".to_owned()));
+                moved = true;
                 return false;
             };
             if recital.said + 1 == recital.request.words.len() {
                 outbox.finish(recital.slot, word.clone());
+                moved = true;
                 return false;
             }
             if outbox.has_room(recital.slot) && outbox.emit(recital.slot, word.clone()) {
                 recital.said += 1;
+                moved = true;
             }
             true
         });
+        if !moved {
+            outbox.stall();
+        }
         Ok(())
     }
 }

@@ -313,6 +313,32 @@ async fn a_slow_reader_slows_only_its_own_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_does_not_read_costs_no_steps() {
+    let steering = Steering::new();
+    let universe = Universe::new(config()).await;
+    let spec = steering.reciter("patient", 100).max_workers(1);
+    let reciter = universe.register(spec).unwrap();
+    let mut stream = reciter.stream(words(100)).unwrap();
+    // Until the stream's buffer is full, then into the pauses between two looks.
+    within(steering.visited(Point::Step, 40)).await;
+    let before = steering.visits(Point::Step);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let looks = steering.visits(Point::Step) - before;
+
+    assert!(
+        looks <= 60,
+        "{looks} steps in 100 ms, with 2 ms between two"
+    );
+    let mut heard = 0;
+    while let Some(word) = within(stream.next()).await {
+        word.unwrap();
+        heard += 1;
+    }
+    assert_eq!(heard, 100);
+    universe.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_at_its_deadline() {
     let steering = Steering::new();
     steering.script(Point::Step, [Act::Go, Act::Wait]);

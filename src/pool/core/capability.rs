@@ -64,6 +64,7 @@ pub trait Engine<C: Capability>: 'static {
 /// Where an engine puts what it has computed.
 pub struct Outbox<'a, C: Capability> {
     hand: &'a Hand<C>,
+    stalled: bool,
 }
 
 impl<C: Capability> fmt::Debug for Outbox<'_, C> {
@@ -74,7 +75,10 @@ impl<C: Capability> fmt::Debug for Outbox<'_, C> {
 
 impl<'a, C: Capability> Outbox<'a, C> {
     pub(crate) fn new(hand: &'a Hand<C>) -> Self {
-        Self { hand }
+        Self {
+            hand,
+            stalled: false,
+        }
     }
 
     /// Whether the reader of a stream has room for another item. An engine leaves a sequence
@@ -87,6 +91,16 @@ impl<'a, C: Capability> Outbox<'a, C> {
     /// the reader has no room; the request is then best left alone until the next step.
     pub fn emit(&mut self, slot: Slot, item: C::Item) -> bool {
         self.hand.emit(slot, item)
+    }
+
+    /// Says that this step could do nothing, since no reader has room: the worker then waits a
+    /// moment before the next.
+    pub fn stall(&mut self) {
+        self.stalled = true;
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled
     }
 
     /// Sends the only or last item: the request is answered.

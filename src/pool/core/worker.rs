@@ -288,6 +288,9 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
     });
 }
 
+/// How long a worker waits for slow readers before it looks again.
+const STALL_PAUSE: Duration = Duration::from_millis(2);
+
 /// The one loop that serves all capabilities.
 struct Loop<'a, C: Capability> {
     seat: &'a Seat<C>,
@@ -416,14 +419,22 @@ impl<C: Capability> Loop<'_, C> {
         }
         let _entered = span.entered();
         let started = Instant::now();
+        let stalled;
         let outcome = {
             let share = seat.registration.pool.compute.share();
-            engine.step(&share.context(), &mut Outbox::new(&seat.hand))
+            let mut outbox = Outbox::new(&seat.hand);
+            let outcome = engine.step(&share.context(), &mut outbox);
+            stalled = outbox.is_stalled();
+            outcome
         };
         seat.lanes().stats().stepped(requests, started.elapsed());
         seat.board
             .answered
             .store(seat.hand.answered(), Ordering::Release);
+        if stalled {
+            // Orders end the pause; a new request waits for it, or goes to another worker.
+            seat.parker.park_timeout(STALL_PAUSE);
+        }
         outcome
     }
 
