@@ -13,10 +13,9 @@ mod lanes;
 mod memory;
 mod metrics;
 mod permits;
-#[cfg(feature = "testing")]
+// Public for its tests (see `testing::policy`), and no part of the crate's face.
+#[doc(hidden)]
 pub mod policy;
-#[cfg(not(feature = "testing"))]
-mod policy;
 mod pool;
 mod proxy;
 mod registration;

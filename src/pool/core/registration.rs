@@ -274,6 +274,7 @@ pub(crate) trait AnyModel: Send + Sync {
     fn queue(&self) -> QueueView;
     fn not_saturated(&self);
     fn stats(&self) -> &ModelStats;
+    #[cfg(feature = "testing")]
     fn permits_taken(&self) -> usize;
     fn sweep(&self, now: Instant);
     fn fail_queued(&self, error: &PoolError) -> usize;
@@ -349,6 +350,7 @@ impl<C: Capability> AnyModel for Registration<C> {
         self.lanes.stats()
     }
 
+    #[cfg(feature = "testing")]
     fn permits_taken(&self) -> usize {
         self.lanes.permits().taken()
     }
