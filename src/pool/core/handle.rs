@@ -1,6 +1,7 @@
 //! What a service holds of a registered model.
 
 use std::fmt;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,6 +15,7 @@ use tokio::time::Sleep;
 use super::capability::Capability;
 use super::error::PoolError;
 use super::job::{Job, JobParts, Priority, ReplyPort};
+use super::lanes::Lanes;
 use super::permits::Permit;
 use super::registration::Registration;
 use crate::model::ModelInfo;
@@ -256,8 +258,12 @@ impl<C: Capability> Admission<'_, C> {
     pub async fn ask(self, request: C::Request) -> Result<C::Item, PoolError> {
         let (reply, answer) = oneshot::channel();
         let (registration, deadline, allowed) = (self.registration, self.deadline, self.allowed);
+        let mut caller = Caller::of(&*registration.lanes);
         self.submit(request, ReplyPort::Once(reply));
-        match tokio::time::timeout_at(deadline.into(), answer).await {
+        // The port is closed before the caller is counted as gone: locals go in reverse order.
+        let answered = tokio::time::timeout_at(deadline.into(), answer).await;
+        caller.answered = answered.is_ok();
+        match answered {
             Ok(Ok(reply)) => reply,
             // Every job ends with a reply; without one, the pool's runtime itself is going down.
             Ok(Err(_)) => Err(PoolError::ShuttingDown),
@@ -272,12 +278,14 @@ impl<C: Capability> Admission<'_, C> {
     pub fn stream(self, request: C::Request) -> ItemStream<C> {
         let (reply, items) = mpsc::channel(STREAM_BUFFER + 1);
         let expired = self.expired();
+        let caller = Caller::of(Arc::clone(self.permit.lanes()));
         let deadline = Box::pin(tokio::time::sleep_until(self.deadline.into()));
         self.submit(request, ReplyPort::Stream(reply));
         ItemStream {
             items,
             deadline,
             expired: Some(expired),
+            caller,
         }
     }
 
@@ -296,6 +304,31 @@ pub struct ItemStream<C: Capability> {
     deadline: Pin<Box<Sleep>>,
     /// What the reader is told at the deadline; taken when the stream has ended.
     expired: Option<PoolError>,
+    /// Declared last, so that `items` is closed before the caller is counted as gone.
+    caller: Caller<C, Arc<Lanes<C>>>,
+}
+
+/// Tells the lanes when a caller goes away unanswered: its job may be lying in line.
+struct Caller<C: Capability, L: Deref<Target = Lanes<C>>> {
+    lanes: L,
+    answered: bool,
+}
+
+impl<C: Capability, L: Deref<Target = Lanes<C>>> Caller<C, L> {
+    fn of(lanes: L) -> Self {
+        Self {
+            lanes,
+            answered: false,
+        }
+    }
+}
+
+impl<C: Capability, L: Deref<Target = Lanes<C>>> Drop for Caller<C, L> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.lanes.caller_gone();
+        }
+    }
 }
 
 impl<C: Capability> fmt::Debug for ItemStream<C> {
@@ -321,6 +354,7 @@ impl<C: Capability> Stream for ItemStream<C> {
         if let Poll::Ready(item) = self.items.poll_recv(context) {
             if !matches!(item, Some(Ok(_))) {
                 self.expired = None;
+                self.caller.answered = true;
             }
             return Poll::Ready(item);
         }

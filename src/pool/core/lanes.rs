@@ -1,7 +1,7 @@
 //! A model's queue: the channels that all its workers take from.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -15,9 +15,6 @@ use super::job::{Job, Priority};
 use super::metrics::ModelStats;
 use super::permits::{Permit, Permits};
 use super::supervisor::{SupervisorLink, SupervisorMessage};
-
-/// Refused callers look for dead jobs this often at most, in milliseconds.
-const SWEEP_PAUSE_MS: u64 = 5;
 
 /// One crossbeam channel. Unbounded: the permits bound what is in it.
 struct Lane<C: Capability> {
@@ -96,9 +93,8 @@ pub(crate) struct Lanes<C: Capability> {
     /// Why nothing is accepted any more.
     closed: OnceLock<PoolError>,
     sweeping: AtomicBool,
-    born: Instant,
-    /// When a refused caller last looked for dead jobs, in milliseconds from `born`, plus one.
-    swept_at_ms: AtomicU64,
+    /// Callers that went away since the last sweep: their jobs may still be in line.
+    gone: AtomicUsize,
 }
 
 impl<C: Capability> Lanes<C> {
@@ -125,8 +121,7 @@ impl<C: Capability> Lanes<C> {
             saturated: AtomicBool::new(false),
             closed: OnceLock::new(),
             sweeping: AtomicBool::new(false),
-            born: Instant::now(),
-            swept_at_ms: AtomicU64::new(0),
+            gone: AtomicUsize::new(0),
         }
     }
 
@@ -150,8 +145,11 @@ impl<C: Capability> Lanes<C> {
         if let Some(permit) = Permit::try_take(self) {
             return Ok(permit);
         }
-        // Requests whose callers have gone may fill the queue while no worker takes them out.
-        self.sweep_now_and_then();
+        // Requests whose callers have gone may fill the queue while no worker takes them out. In a
+        // flood of live ones a refusal costs no sweep.
+        if self.gone.swap(0, Ordering::AcqRel) > 0 {
+            self.sweep(Instant::now());
+        }
         Permit::try_take(self).ok_or_else(|| {
             self.stats.refused();
             PoolError::Overloaded {
@@ -159,6 +157,11 @@ impl<C: Capability> Lanes<C> {
                 capacity: self.permits.capacity(),
             }
         })
+    }
+
+    /// A caller has gone away before its answer came.
+    pub(crate) fn caller_gone(&self) {
+        self.gone.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Puts a job in line.
@@ -298,17 +301,6 @@ impl<C: Capability> Lanes<C> {
         // Only the first reason counts.
         let error = self.closed.get_or_init(|| error);
         self.fail_queued(error)
-    }
-
-    /// Sweeps, but not for every caller of a flood: a refusal is to cost next to nothing.
-    fn sweep_now_and_then(&self) {
-        let now = Instant::now();
-        let elapsed_ms = now.saturating_duration_since(self.born).as_millis() as u64 + 1;
-        let last = self.swept_at_ms.load(Ordering::Relaxed);
-        if last == 0 || elapsed_ms >= last + SWEEP_PAUSE_MS {
-            self.swept_at_ms.store(elapsed_ms, Ordering::Relaxed);
-            self.sweep(now);
-        }
     }
 
     /// Ends the jobs in line that nobody waits for any more; the others keep their order.
