@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use modelpool::pool::capabilities::text_embedding::EmbedOptions;
 use modelpool::pool::core::{
     FixedProbe, MemoryBudget, Pool, PoolConfig, PoolError, Priority, RequestOptions,
 };
 use modelpool::testing::{Act, Point, Steering};
+use modelpool::{
+    CandleModel, EmbedInput, EmbedOptions, Embedding, ModelError, ModelInfo, ModelSpec,
+    StepContext, TextEmbeddingCapable,
+};
 
 use crate::universe::{Universe, config, within};
 
@@ -351,19 +354,41 @@ async fn bad_input_is_refused_before_anything_loads() {
     universe.close().await;
 }
 
+/// Answers with what it was given of a request's options.
+struct Echo(ModelInfo);
+
+impl CandleModel for Echo {
+    fn info(&self) -> &ModelInfo {
+        &self.0
+    }
+}
+
+impl TextEmbeddingCapable for Echo {
+    fn embed_step(
+        &mut self,
+        inputs: &[&EmbedInput],
+        _context: &StepContext,
+    ) -> Result<Vec<Result<Embedding, ModelError>>, ModelError> {
+        let echo = |input: &&EmbedInput| Ok(vec![input.dimensions.unwrap_or(0) as f32]);
+        Ok(inputs.iter().map(echo).collect())
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn options_reach_the_model() {
-    let steering = Steering::new();
+async fn options_reach_a_model_without_a_preparer() {
     let universe = Universe::new(config()).await;
-    let embedder = universe.register(steering.embedder("any", 100)).unwrap();
+    let info = ModelInfo::new("echo", 100);
+    let spec = ModelSpec::text_embedding(info.clone(), move || Ok(Echo(info.clone())));
+    let embedder = universe.register(spec).unwrap();
     let options = EmbedOptions {
-        dimensions: Some(1),
+        dimensions: Some(7),
         ..EmbedOptions::default()
     };
-    // The steered model reads only the text; what matters is that the call works for a model
-    // without a preparer.
-    let vector = within(embedder.embed_with("a", options)).await.unwrap();
-    assert_eq!(vector, Steering::embedding_of("a"));
+    let one = within(embedder.embed_with("a", options.clone())).await;
+    assert_eq!(one.unwrap(), [7.0]);
+    let many = within(embedder.embed_batch_with(["a", "b"], options)).await;
+    assert_eq!(many.unwrap(), [[7.0], [7.0]]);
+    assert_eq!(within(embedder.embed("a")).await.unwrap(), [0.0]);
     universe.close().await;
 }
 
