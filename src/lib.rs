@@ -11,6 +11,7 @@
 )]
 #![forbid(unsafe_code)]
 
+mod kernels;
 pub mod model;
 pub mod models;
 pub mod pool;

@@ -33,7 +33,6 @@ mod forward;
 mod head;
 mod modules;
 mod names;
-mod ops;
 mod preparer;
 mod tables;
 mod text_encoder;

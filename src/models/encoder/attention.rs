@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::description::{Description, LayerKind};
-use super::ops::{self, Cpu, Packed};
 use super::tables::Tables;
+use crate::kernels::{self, Cpu, Packed};
 
 /// Scores held at once.
 const SCORES: usize = 1 << 16;
@@ -95,8 +95,8 @@ impl Attention<'_> {
         let last_key = self.seen(queries.end - 1 - span.start, span.length).end;
         let count = last_key - first_key;
 
-        let keys = grow(&mut scratch.keys, ops::packed_len(cpu, width, count));
-        let values = grow(&mut scratch.values, ops::packed_len(cpu, count, width));
+        let keys = grow(&mut scratch.keys, kernels::packed_len(cpu, width, count));
+        let values = grow(&mut scratch.values, kernels::packed_len(cpu, count, width));
         let block = (SCORES / count / 8).clamp(1, 8) * 8;
         let scores = grow(&mut scratch.scores, block * count);
         let group = description.heads / description.kv_heads;
@@ -104,8 +104,8 @@ impl Attention<'_> {
         for kv in 0..description.kv_heads {
             let key_at = (span.start + first_key) * row + (description.heads + kv) * width;
             let value_at = key_at + description.kv_heads * width;
-            ops::pack_transposed(cpu, keys, width, count, 0, count, &self.qkv[key_at..], row);
-            ops::pack_columns(cpu, values, count, width, &self.qkv[value_at..], row);
+            kernels::pack_transposed(cpu, keys, width, count, 0, count, &self.qkv[key_at..], row);
+            kernels::pack_columns(cpu, values, count, width, &self.qkv[value_at..], row);
             for head in kv * group..(kv + 1) * group {
                 for from in queries.clone().step_by(block) {
                     let to = queries.end.min(from + block);
@@ -115,7 +115,7 @@ impl Attention<'_> {
                         n: count,
                     };
                     let query = &self.qkv[from * row + head * width..];
-                    ops::gemm(cpu, to - from, query, row, packed, &[], scores, count);
+                    kernels::gemm(cpu, to - from, query, row, packed, &[], scores, count);
                     for (line, at) in scores.chunks_exact_mut(count).zip(from..to) {
                         let query = at - span.start;
                         let seen = self.seen(query, span.length);
@@ -123,7 +123,7 @@ impl Attention<'_> {
                         let (low, high) = (seen.start - first_key, seen.end - first_key);
                         line[..low].fill(0.0);
                         line[high..].fill(0.0);
-                        ops::softmax(cpu, &mut line[low..high], scale, bias);
+                        kernels::softmax(cpu, &mut line[low..high], scale, bias);
                     }
                     let packed = Packed {
                         data: values,
@@ -131,7 +131,7 @@ impl Attention<'_> {
                         n: width,
                     };
                     let result = &mut context[(from - base) * out + head * width..];
-                    ops::gemm(cpu, to - from, scores, count, packed, &[], result, out);
+                    kernels::gemm(cpu, to - from, scores, count, packed, &[], result, out);
                 }
             }
         }

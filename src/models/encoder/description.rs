@@ -1,7 +1,7 @@
 //! What an encoder is, as data: read from `config.json`, followed by the one code path.
 
 use super::names::Names;
-use super::ops::Activation;
+use crate::kernels::Activation;
 
 /// Where the norms stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::description::{Biases, Description, DistanceBias, LayerKind, Placement, Positions};
 use super::fields::Fields;
 use super::names;
-use super::ops::Activation;
+use crate::kernels::Activation;
 use crate::models::ModelError;
 
 /// The `model_type`s that are built in.

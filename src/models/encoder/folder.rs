@@ -11,10 +11,10 @@ use super::fields::Fields;
 use super::files;
 use super::forward::{self, Network};
 use super::modules::{self, Modules};
-use super::ops::Cpu;
 use super::preparer::EncoderPreparer;
 use super::text_encoder::MAX_STEP_TOKENS;
 use super::weights::{self, Tensors};
+use crate::kernels::Cpu;
 use crate::models::ModelError;
 
 /// Where neither the tokenizer nor the model sets a limit.

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use super::attention::{Attention, AttentionScratch, Span, grow};
 use super::description::{Description, Placement, Positions};
-use super::ops::{self, Cpu};
 use super::tables::Tables;
 use super::weights::Tensors;
+use crate::kernels::{self, Cpu};
 
 /// Rows that pass through a layer's linear parts together.
 const BLOCK: usize = 128;
@@ -194,7 +194,7 @@ impl Pass<'_> {
                     Positions::Learned { offset, .. } => (place + offset) * width,
                     _ => 0,
                 };
-                ops::add(cpu, line, &tensors.positions[position..position + width]);
+                kernels::add(cpu, line, &tensors.positions[position..position + width]);
             }
         }
         if let Some(norm) = &tensors.embedding_norm {
@@ -254,7 +254,7 @@ impl Pass<'_> {
             layer
                 .attention_out
                 .apply(cpu, count, context, context_width, side);
-            ops::add(cpu, x, side);
+            kernels::add(cpu, x, side);
             match description.placement {
                 Placement::Post => {
                     if let Some(norm) = &layer.attention_norm {
@@ -269,13 +269,13 @@ impl Pass<'_> {
                 }
             }
             if description.gated {
-                ops::gate(cpu, description.activation, mlp, description.intermediate);
+                kernels::gate(cpu, description.activation, mlp, description.intermediate);
             } else {
-                ops::activate(cpu, description.activation, mlp);
+                kernels::activate(cpu, description.activation, mlp);
             }
             let stride = description.mlp_width();
             layer.mlp_out.apply(cpu, count, mlp, stride, side);
-            ops::add(cpu, x, side);
+            kernels::add(cpu, x, side);
             if description.placement == Placement::Post {
                 layer.mlp_norm.apply(cpu, x);
             }

@@ -2,8 +2,8 @@
 
 use super::forward::Network;
 use super::modules::Pooling;
-use super::ops;
 use super::weights::HeadStage;
+use crate::kernels;
 use crate::models::ModelError;
 
 /// Pools a text's token vectors, [tokens, hidden], into `pooled`.
@@ -61,7 +61,7 @@ pub(super) fn finish(network: Network<'_>, pooled: Vec<f32>, texts: usize) -> Ve
                 let width = vectors.len() / texts.max(1);
                 let mut outputs = vec![0.0; texts * linear.outputs()];
                 linear.apply(network.cpu, texts, &vectors, width, &mut outputs);
-                ops::activate(network.cpu, *activation, &mut outputs);
+                kernels::activate(network.cpu, *activation, &mut outputs);
                 vectors = outputs;
             }
         }

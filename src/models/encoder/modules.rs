@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::files;
-use super::ops::Activation;
+use crate::kernels::Activation;
 use crate::models::ModelError;
 
 /// How a text's token vectors become one.

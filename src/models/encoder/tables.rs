@@ -1,7 +1,7 @@
 //! What depends on positions alone: RoPE's angles and the attention's bias by distance.
 
 use super::description::{Description, DistanceBias, Positions};
-use super::ops::{self, Cpu};
+use crate::kernels::{self, Cpu};
 
 /// Tables for texts up to a length; they grow when a longer text comes.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Tables {
         if let Some(rotation) = self.rotation(theta) {
             let half = rotation.cosines.len() / self.length.max(1);
             let row = position * half..(position + 1) * half;
-            ops::rope(cpu, x, &rotation.cosines[row.clone()], &rotation.sines[row]);
+            kernels::rope(cpu, x, &rotation.cosines[row.clone()], &rotation.sines[row]);
         }
     }
 

@@ -6,7 +6,7 @@ use super::checkpoint::{Checkpoint, Entry};
 use super::description::{Description, DistanceBias, Placement, Positions};
 use super::families;
 use super::modules::{Modules, Stage};
-use super::ops::{self, Activation, Cpu, Packed};
+use crate::kernels::{self, Activation, Cpu, Packed};
 use crate::models::ModelError;
 
 /// A linear layer: its weight packed as [inputs, outputs], its bias empty where it has none.
@@ -36,7 +36,7 @@ impl Linear {
             n: self.outputs,
         };
         let outputs = self.outputs;
-        ops::gemm(cpu, rows, x, stride, weight, &self.bias, y, outputs);
+        kernels::gemm(cpu, rows, x, stride, weight, &self.bias, y, outputs);
     }
 }
 
@@ -56,7 +56,7 @@ impl Norm {
 
     /// Normalises all rows of `x`.
     pub(super) fn apply(&self, cpu: Cpu, x: &mut [f32]) {
-        ops::norm(cpu, x, &self.weight, &self.bias, self.epsilon, self.rms);
+        kernels::norm(cpu, x, &self.weight, &self.bias, self.epsilon, self.rms);
     }
 }
 
@@ -287,7 +287,7 @@ impl Builder<'_> {
             match description.positions {
                 Positions::Learned { .. } => {
                     for row in table.chunks_exact_mut(hidden) {
-                        ops::add(self.cpu, row, first);
+                        kernels::add(self.cpu, row, first);
                     }
                 }
                 _ => {
@@ -385,7 +385,7 @@ impl Builder<'_> {
         has_bias: bool,
     ) -> Result<Linear, ModelError> {
         let outputs = parts.iter().sum();
-        let length = ops::packed_len(self.cpu, inputs, outputs);
+        let length = kernels::packed_len(self.cpu, inputs, outputs);
         let mut linear = Linear {
             data: Vec::new(),
             inputs,
@@ -399,7 +399,7 @@ impl Builder<'_> {
             if !self.measure {
                 // Made only now, when the file has shown that it holds what the configuration says.
                 linear.data.resize(length, 0.0);
-                ops::pack_transposed(
+                kernels::pack_transposed(
                     self.cpu,
                     &mut linear.data,
                     inputs,

@@ -6,7 +6,7 @@ use super::Cpu;
 
 /// A feed-forward network's activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::models::encoder) enum Activation {
+pub(crate) enum Activation {
     /// `x`.
     Identity,
     /// `x · Φ(x)`, by the error function.
@@ -173,7 +173,7 @@ fn sigmoid<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 }
 
 /// Applies `activation` to every value.
-pub(in crate::models::encoder) fn activate(cpu: Cpu, activation: Activation, x: &mut [f32]) {
+pub(crate) fn activate(cpu: Cpu, activation: Activation, x: &mut [f32]) {
     if activation != Activation::Identity {
         cpu.run(Activate { activation, x });
     }
@@ -199,12 +199,7 @@ impl WithSimd for Activate<'_> {
 }
 
 /// In rows of `2 · width`, puts `activation(first half) · second half` into the first half.
-pub(in crate::models::encoder) fn gate(
-    cpu: Cpu,
-    activation: Activation,
-    x: &mut [f32],
-    width: usize,
-) {
+pub(crate) fn gate(cpu: Cpu, activation: Activation, x: &mut [f32], width: usize) {
     cpu.run(Gate {
         activation,
         x,
@@ -241,7 +236,7 @@ impl WithSimd for Gate<'_> {
 }
 
 /// `x += y`.
-pub(in crate::models::encoder) fn add(cpu: Cpu, x: &mut [f32], y: &[f32]) {
+pub(crate) fn add(cpu: Cpu, x: &mut [f32], y: &[f32]) {
     cpu.run(Add { x, y });
 }
 
@@ -269,14 +264,7 @@ impl WithSimd for Add<'_> {
 /// Normalises every row of `x`, rows as long as `weight`: layer norm (Ba et al. 2016), or with
 /// `rms` the root-mean-square norm (Zhang and Sennrich 2019), which takes no mean off. An empty
 /// `bias` is none.
-pub(in crate::models::encoder) fn norm(
-    cpu: Cpu,
-    x: &mut [f32],
-    weight: &[f32],
-    bias: &[f32],
-    epsilon: f32,
-    rms: bool,
-) {
+pub(crate) fn norm(cpu: Cpu, x: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32, rms: bool) {
     cpu.run(Norm {
         x,
         weight,
@@ -347,7 +335,7 @@ impl WithSimd for Norm<'_> {
 
 /// Turns one row of attention scores into weights: `softmax(scale · x + bias)`; an empty `bias` is
 /// none.
-pub(in crate::models::encoder) fn softmax(cpu: Cpu, x: &mut [f32], scale: f32, bias: &[f32]) {
+pub(crate) fn softmax(cpu: Cpu, x: &mut [f32], scale: f32, bias: &[f32]) {
     cpu.run(Softmax { x, scale, bias });
 }
 
@@ -405,7 +393,7 @@ impl WithSimd for Softmax<'_> {
 
 /// Rotates one head's vector by its position (RoPE, Su et al. 2021), halves form: component `i`
 /// pairs with `i + d/2`. `cos` and `sin` hold `d/2` values.
-pub(in crate::models::encoder) fn rope(cpu: Cpu, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+pub(crate) fn rope(cpu: Cpu, x: &mut [f32], cos: &[f32], sin: &[f32]) {
     cpu.run(Rope { x, cos, sin });
 }
 

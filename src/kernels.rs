@@ -1,4 +1,4 @@
-//! The encoder's kernels: safe Rust over run-time chosen vector instructions.
+//! The models' kernels: safe Rust over run-time chosen vector instructions.
 //!
 //! Every kernel is written once against [`pulp::Simd`] and compiled for each instruction set that
 //! the crate knows; [`Cpu`] picks the best one that this machine has. The build needs no
@@ -7,27 +7,27 @@
 mod elementwise;
 mod gemm;
 
-pub(super) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
-pub(super) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};
+pub(crate) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
+pub(crate) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};
 
 use pulp::{Arch, Simd, WithSimd};
 
 /// The instruction set in use and the number of `f32` that one of its registers holds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cpu {
+pub(crate) struct Cpu {
     arch: Arch,
     lanes: usize,
 }
 
 impl Cpu {
     /// Looks at the processor.
-    pub(super) fn detect() -> Self {
+    pub(crate) fn detect() -> Self {
         Self::of(Arch::new())
     }
 
     /// One for each instruction set of this machine for which kernels exist, with its name.
     #[cfg(feature = "testing")]
-    pub(super) fn all() -> Vec<(&'static str, Self)> {
+    pub(crate) fn all() -> Vec<(&'static str, Self)> {
         let mut sets = vec![("portable", Arch::Scalar)];
         #[cfg(target_arch = "x86_64")]
         if let Some(avx2) = pulp::x86::V3::try_new() {
@@ -44,7 +44,7 @@ impl Cpu {
     }
 
     /// How many `f32` one register holds.
-    pub(super) fn lanes(self) -> usize {
+    pub(crate) fn lanes(self) -> usize {
         self.lanes
     }
 

@@ -14,17 +14,17 @@ const PANEL_REGISTERS: usize = 3;
 
 /// A matrix [k, n] in the layout of this module.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::models::encoder) struct Packed<'a> {
+pub(crate) struct Packed<'a> {
     /// At least [`packed_len`] values.
-    pub(in crate::models::encoder) data: &'a [f32],
+    pub(crate) data: &'a [f32],
     /// Rows.
-    pub(in crate::models::encoder) k: usize,
+    pub(crate) k: usize,
     /// Columns.
-    pub(in crate::models::encoder) n: usize,
+    pub(crate) n: usize,
 }
 
 /// How many values a packed [k, n] matrix takes: columns are filled up to whole registers.
-pub(in crate::models::encoder) fn packed_len(cpu: Cpu, k: usize, n: usize) -> usize {
+pub(crate) fn packed_len(cpu: Cpu, k: usize, n: usize) -> usize {
     n.next_multiple_of(cpu.lanes()).saturating_mul(k)
 }
 
@@ -40,7 +40,7 @@ fn column_place(lanes: usize, k: usize, n: usize, column: usize) -> (usize, usiz
 /// `count` rows begins at `r * stride` and gives its first `k` values to column `first + r`.
 /// This is the layout of a linear layer's weight, [out, in].
 #[expect(clippy::too_many_arguments, reason = "two matrices and their shapes")]
-pub(in crate::models::encoder) fn pack_transposed(
+pub(crate) fn pack_transposed(
     cpu: Cpu,
     packed: &mut [f32],
     k: usize,
@@ -61,7 +61,7 @@ pub(in crate::models::encoder) fn pack_transposed(
 }
 
 /// Packs a row-major [k, n] matrix whose rows lie `stride` apart.
-pub(in crate::models::encoder) fn pack_columns(
+pub(crate) fn pack_columns(
     cpu: Cpu,
     packed: &mut [f32],
     k: usize,
@@ -83,7 +83,7 @@ pub(in crate::models::encoder) fn pack_columns(
 /// `c = a · b + bias`: `a` is [m, k] with rows `lda` apart, `c` is [m, n] with rows `ldc` apart;
 /// an empty `bias` is none.
 #[expect(clippy::too_many_arguments, reason = "three matrices and their shapes")]
-pub(in crate::models::encoder) fn gemm(
+pub(crate) fn gemm(
     cpu: Cpu,
     m: usize,
     a: &[f32],
