@@ -25,6 +25,9 @@ pub use pool::capabilities::text_embedding::{
     EmbedInput, EmbedOptions, EmbedTask, Embedding, TextEmbedding, TextEmbeddingCapable,
     TextPreparer,
 };
+pub use pool::capabilities::text_to_text::{
+    BlockId, DecoderLimits, LogitRows, SequenceChunk, SequenceId, TextToTextCapable, WantedLogits,
+};
 pub use pool::core::{
     EventKind, MemoryBudget, ModelHandle, Pool, PoolConfig, PoolError, PoolEvent, PoolStatus,
     Priority, RequestOptions, StepContext, WorkerState,

@@ -1,3 +1,4 @@
 //! What models can be asked.
 
 pub mod text_embedding;
+pub mod text_to_text;
