@@ -1,5 +1,6 @@
 //! The machine, generic over capability: nothing here knows what a model computes.
 
+mod board;
 mod capability;
 mod config;
 mod error;
@@ -26,6 +27,7 @@ mod step;
 mod supervisor;
 mod worker;
 
+pub use board::WorkerState;
 pub use capability::{Capability, Engine, Outbox, Slot};
 pub use config::{PoolConfig, RestartConfig};
 pub use error::PoolError;
@@ -45,4 +47,4 @@ pub use shared::{Shared, offload};
 pub use shutdown::ShutdownReport;
 pub use status::{MemoryStatus, ModelStatus, PoolStatus, QueueStatus, WorkerStatus};
 pub use step::StepContext;
-pub use worker::{WorkerState, spawn_worker_thread};
+pub use worker::spawn_worker_thread;

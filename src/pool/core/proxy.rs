@@ -9,6 +9,7 @@ use crossbeam_channel::unbounded;
 use crossbeam_utils::sync::Parker;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+use super::board::{WorkerBoard, WorkerState};
 use super::capability::Capability;
 use super::error::PoolError;
 use super::events::EventKind;
@@ -17,9 +18,7 @@ use super::job::Job;
 use super::memory::Reservation;
 use super::registration::{PoolShared, Registration};
 use super::supervisor::SupervisorMessage;
-use super::worker::{
-    Control, Orders, Outcome, Seat, WorkerBoard, WorkerState, serve, spawn_worker_thread,
-};
+use super::worker::{Control, Orders, Outcome, Seat, serve, spawn_worker_thread};
 use crate::models::ModelError;
 
 /// A thread has this long to end after it has said that it is about to.

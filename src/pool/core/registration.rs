@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRef, MessagingErr, SpawnErr};
 
+use super::board::WorkerBoard;
 use super::capability::Capability;
 use super::config::PoolConfig;
 use super::error::PoolError;
@@ -23,7 +24,6 @@ use super::proxy::{Proxy, ProxyArguments, ProxyCommand, ProxyMessage};
 use super::status::{ModelStatus, QueueStatus, WorkerStatus};
 use super::step::ComputeBudget;
 use super::supervisor::{SupervisorLink, SupervisorMessage};
-use super::worker::WorkerBoard;
 use crate::model::{Loader, ModelInfo, ModelSettings};
 
 /// What all parts of one pool share.

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::board::{WorkerBoard, WorkerState};
 use super::ids::WorkerId;
 use super::metrics::PoolMetrics;
-use super::worker::{WorkerBoard, WorkerState};
 
 /// A pool at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,13 +10,12 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use crossbeam_utils::Backoff;
 use crossbeam_utils::sync::{Parker, Unparker};
 use ractor::ActorRef;
-use serde::{Deserialize, Serialize};
 
+use super::board::{WorkerBoard, WorkerState};
 use super::capability::{Capability, Engine, Outbox};
 use super::error::PoolError;
 use super::events::EventKind;
 use super::hand::Hand;
-use super::ids::WorkerId;
 use super::job::{Job, Priority};
 use super::lanes::Lanes;
 use super::memory::Reservation;
@@ -93,82 +91,6 @@ impl Drop for Orders {
     fn drop(&mut self) {
         drop(self.sender.take());
         self.unparker.unpark();
-    }
-}
-
-/// What a worker is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum WorkerState {
-    /// Its memory is set aside and its thread starts.
-    Reserved,
-    /// It loads the model.
-    Loading,
-    /// It waits for work.
-    Idle,
-    /// It has work in hand.
-    Busy,
-    /// It was told to end.
-    Draining,
-    /// Its thread has ended.
-    Released,
-}
-
-impl WorkerState {
-    const ALL: [Self; 6] = [
-        Self::Reserved,
-        Self::Loading,
-        Self::Idle,
-        Self::Busy,
-        Self::Draining,
-        Self::Released,
-    ];
-}
-
-/// What a worker shows of itself, to be read by anyone at any time.
-pub(crate) struct WorkerBoard {
-    pub(crate) id: WorkerId,
-    pub(crate) name: String,
-    pub(crate) bytes: u64,
-    epoch: Instant,
-    state: AtomicU8,
-    /// Since when it has been idle, in nanoseconds from `epoch`.
-    idle_since: AtomicU64,
-    answered: AtomicU64,
-}
-
-impl WorkerBoard {
-    pub(crate) fn new(id: WorkerId, name: String, bytes: u64, epoch: Instant) -> Self {
-        Self {
-            id,
-            name,
-            bytes,
-            epoch,
-            state: AtomicU8::new(WorkerState::Reserved as u8),
-            idle_since: AtomicU64::new(0),
-            answered: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn state(&self) -> WorkerState {
-        WorkerState::ALL[usize::from(self.state.load(Ordering::Acquire))]
-    }
-
-    pub(crate) fn set_state(&self, state: WorkerState) {
-        if state == WorkerState::Idle {
-            let nanos = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.idle_since.store(nanos, Ordering::Release);
-        }
-        self.state.store(state as u8, Ordering::Release);
-    }
-
-    pub(crate) fn idle_since(&self) -> Option<Instant> {
-        (self.state() == WorkerState::Idle)
-            .then(|| self.epoch + Duration::from_nanos(self.idle_since.load(Ordering::Acquire)))
-    }
-
-    pub(crate) fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Acquire)
     }
 }
 
@@ -428,9 +350,7 @@ impl<C: Capability> Loop<'_, C> {
             outcome
         };
         seat.lanes().stats().stepped(requests, started.elapsed());
-        seat.board
-            .answered
-            .store(seat.hand.answered(), Ordering::Release);
+        seat.board.set_answered(seat.hand.answered());
         if stalled {
             // Orders end the pause; a new request waits for it, or goes to another worker.
             seat.parker.park_timeout(STALL_PAUSE);

@@ -1,0 +1,88 @@
+//! What a worker shows of itself.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::WorkerId;
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// Its memory is set aside and its thread starts.
+    Reserved,
+    /// It loads the model.
+    Loading,
+    /// It waits for work.
+    Idle,
+    /// It has work in hand.
+    Busy,
+    /// It was told to end.
+    Draining,
+    /// Its thread has ended.
+    Released,
+}
+
+impl WorkerState {
+    const ALL: [Self; 6] = [
+        Self::Reserved,
+        Self::Loading,
+        Self::Idle,
+        Self::Busy,
+        Self::Draining,
+        Self::Released,
+    ];
+}
+
+/// What a worker shows of itself, to be read by anyone at any time.
+pub(crate) struct WorkerBoard {
+    pub(crate) id: WorkerId,
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    epoch: Instant,
+    state: AtomicU8,
+    /// Since when it has been idle, in nanoseconds from `epoch`.
+    idle_since: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl WorkerBoard {
+    pub(crate) fn new(id: WorkerId, name: String, bytes: u64, epoch: Instant) -> Self {
+        Self {
+            id,
+            name,
+            bytes,
+            epoch,
+            state: AtomicU8::new(WorkerState::Reserved as u8),
+            idle_since: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn state(&self) -> WorkerState {
+        WorkerState::ALL[usize::from(self.state.load(Ordering::Acquire))]
+    }
+
+    pub(crate) fn set_state(&self, state: WorkerState) {
+        if state == WorkerState::Idle {
+            let nanos = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.idle_since.store(nanos, Ordering::Release);
+        }
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        (self.state() == WorkerState::Idle)
+            .then(|| self.epoch + Duration::from_nanos(self.idle_since.load(Ordering::Acquire)))
+    }
+
+    pub(crate) fn set_answered(&self, answered: u64) {
+        self.answered.store(answered, Ordering::Release);
+    }
+
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
+    }
+}

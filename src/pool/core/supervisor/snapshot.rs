@@ -1,0 +1,71 @@
+//! The world as the policy sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::workers::Worker;
+use crate::pool::core::error::PoolError;
+use crate::pool::core::ids::{ModelId, WorkerId};
+use crate::pool::core::memory::check_memory_available;
+use crate::pool::core::policy::{QueueView, View, WorkerView};
+use crate::pool::core::registration::{AnyModel, PoolShared, RegisteredDemand};
+
+/// The world as the policy sees it.
+pub(super) struct Snapshot<'a> {
+    pub(super) pool: &'a PoolShared,
+    pub(super) models: &'a BTreeMap<ModelId, Arc<dyn AnyModel>>,
+    pub(super) workers: &'a BTreeMap<WorkerId, Worker>,
+    pub(super) now: Instant,
+}
+
+impl Snapshot<'_> {
+    fn is_served(&self, model: ModelId) -> bool {
+        self.workers
+            .values()
+            .any(|worker| worker.handle.model() == model && worker.serves())
+    }
+}
+
+impl View for Snapshot<'_> {
+    fn limit_bytes(&self) -> u64 {
+        self.pool.ledger.limit_bytes()
+    }
+
+    fn reserved_bytes(&self) -> u64 {
+        self.pool.ledger.reserved_bytes()
+    }
+
+    fn queue(&self, id: ModelId) -> QueueView {
+        let Some(model) = self.models.get(&id) else {
+            return QueueView::default();
+        };
+        let queue = model.queue();
+        if queue.queued == 0 || self.is_served(id) {
+            return queue;
+        }
+        // Nobody takes out what is dead, and nothing is started or evicted for callers that have
+        // gone.
+        model.sweep(self.now);
+        model.queue()
+    }
+
+    fn worker(&self, worker: WorkerId) -> WorkerView {
+        self.workers
+            .get(&worker)
+            .map_or(WorkerView::default(), |worker| WorkerView {
+                idle_since: worker.board.idle_since(),
+                answered: worker.board.answered(),
+            })
+    }
+
+    fn never_fits(&self, id: ModelId) -> PoolError {
+        let Some(model) = self.models.get(&id) else {
+            return PoolError::Internal(format!("no model {id}"));
+        };
+        match check_memory_available(&RegisteredDemand(&**model), 0, 1) {
+            Err(error) => error,
+            Ok(()) => PoolError::Internal(format!("{} fits after all", model.info().name)),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The workers: how they start, serve and end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ractor::{ActorCell, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+use super::{SupervisorMessage, SupervisorState};
+use crate::pool::core::board::{WorkerBoard, WorkerState};
+use crate::pool::core::error::PoolError;
+use crate::pool::core::events::EventKind;
+use crate::pool::core::ids::{ModelId, WorkerId};
+use crate::pool::core::memory::check_memory_available;
+use crate::pool::core::policy::{Exit, RetireReason, StartReason};
+use crate::pool::core::proxy::{ProxyCommand, WorkerFailure, describe};
+use crate::pool::core::registration::{RegisteredDemand, WorkerHandle};
+
+pub(super) struct Worker {
+    pub(super) handle: WorkerHandle,
+    pub(super) board: Arc<WorkerBoard>,
+    pub(super) retiring: Option<RetireReason>,
+}
+
+impl Worker {
+    /// It takes requests out of its model's queue.
+    pub(super) fn serves(&self) -> bool {
+        let state = self.board.state();
+        self.retiring.is_none() && matches!(state, WorkerState::Idle | WorkerState::Busy)
+    }
+}
+
+impl SupervisorState {
+    pub(super) async fn start(
+        &mut self,
+        id: ModelId,
+        worker: WorkerId,
+        reason: StartReason,
+        myself: &ActorRef<SupervisorMessage>,
+    ) -> Result<(), PoolError> {
+        let Some(model) = self.models.get(&id).cloned() else {
+            return Err(PoolError::Internal(format!("no model {id}")));
+        };
+        let ledger = &self.pool.ledger;
+        check_memory_available(&RegisteredDemand(&*model), ledger.reserved_mb(), 1)?;
+        let bytes = model.plan().worker_bytes;
+        let reservation = ledger
+            .try_reserve(bytes)
+            .ok_or_else(|| PoolError::Internal("memory was reserved past the ledger".to_owned()))?;
+        self.emit(id, Some(worker), EventKind::Reserved { bytes, reason });
+        let (handle, board) = model.spawn(worker, reservation, myself.get_cell()).await?;
+        self.by_actor.insert(handle.cell().get_id(), worker);
+        self.workers.insert(
+            worker,
+            Worker {
+                handle,
+                board,
+                retiring: None,
+            },
+        );
+        Ok(())
+    }
+
+    pub(super) fn retire(&mut self, id: WorkerId, reason: RetireReason) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.retiring = Some(reason);
+        worker.handle.order(ProxyCommand::Retire);
+        let model = worker.handle.model();
+        // Its proxy gets no more requests; what it has been sent already it still forwards.
+        if let Some(model) = self.models.get(&model) {
+            model.retire_route(id);
+        }
+        self.emit(model, Some(id), EventKind::Retiring { reason });
+    }
+
+    /// Answers everybody who waits for a model.
+    pub(super) fn refuse(&mut self, id: ModelId, error: &PoolError) {
+        let Some(model) = self.models.get(&id) else {
+            return;
+        };
+        let requests = model.fail_queued(error);
+        let reason = describe(error);
+        self.emit(id, None, EventKind::Refused { requests, reason });
+        for waiting in self.warming.remove(&id).unwrap_or_default() {
+            drop(waiting.send(Err(error.clone())));
+        }
+    }
+
+    pub(super) fn ready(&mut self, id: WorkerId, now: Instant) {
+        self.policy.ready(id, now);
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let model = worker.handle.model();
+        for waiting in self.warming.remove(&model).unwrap_or_default() {
+            drop(waiting.send(Ok(())));
+        }
+    }
+
+    pub(super) fn warm(&mut self, model: ModelId, reply: oneshot::Sender<Result<(), PoolError>>) {
+        let serving = self
+            .workers
+            .values()
+            .any(|worker| worker.handle.model() == model && worker.serves());
+        if self.shutdown.is_some() {
+            drop(reply.send(Err(PoolError::ShuttingDown)));
+        } else if serving {
+            drop(reply.send(Ok(())));
+        } else {
+            self.warming.entry(model).or_default().push(reply);
+            self.policy.warm(model);
+        }
+    }
+
+    /// Takes a worker whose proxy is gone off the books.
+    pub(super) fn remove(&mut self, actor: &ActorCell) -> Option<(WorkerId, Worker)> {
+        let id = self.by_actor.remove(&actor.get_id())?;
+        let worker = self.workers.remove(&id)?;
+        if let Some(model) = self.models.get(&worker.handle.model()) {
+            model.remove_route(id);
+        }
+        Some((id, worker))
+    }
+
+    pub(super) fn worker_ended(&mut self, actor: &ActorCell, abandoned: bool, now: Instant) {
+        let Some((id, worker)) = self.remove(actor) else {
+            return;
+        };
+        self.policy.exited(id, Exit::Retired, now);
+        let kind = match worker.retiring {
+            _ if abandoned => EventKind::Abandoned,
+            Some(RetireReason::Evicted) => EventKind::Evicted,
+            _ => EventKind::Retired,
+        };
+        self.emit(worker.handle.model(), Some(id), kind);
+    }
+
+    pub(super) fn worker_failed(
+        &mut self,
+        actor: &ActorCell,
+        error: ActorProcessingErr,
+        now: Instant,
+    ) {
+        let Some((id, worker)) = self.remove(actor) else {
+            return;
+        };
+        let model = worker.handle.model();
+        let (exit, reason) = match error.downcast::<WorkerFailure>() {
+            Ok(failure) => {
+                let exit = failure.load_error.map_or(Exit::Crashed, Exit::LoadFailed);
+                (exit, failure.reason)
+            }
+            Err(error) => (Exit::Crashed, error.to_string()),
+        };
+        tracing::warn!(worker = worker.handle.name(), reason, "worker failed");
+        self.emit(model, Some(id), EventKind::Failed { reason });
+        let crashed = matches!(exit, Exit::Crashed);
+        self.policy.exited(id, exit, now);
+
+        let retry_after = self.policy.retry_after(model, now);
+        if let Some(model) = self.models.get(&model) {
+            model.stats().worker_failed();
+            model.set_unavailable_until(retry_after.map(|after| now + after));
+        }
+        if let Some(retry_after) = retry_after {
+            self.emit(model, None, EventKind::BreakerOpened { retry_after });
+        } else if let Some(after) = self.policy.restart_after(model, now)
+            && crashed
+        {
+            self.emit(model, None, EventKind::Restarting { after });
+        }
+    }
+}
