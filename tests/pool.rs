@@ -2,6 +2,8 @@
 
 #[path = "pool/failure.rs"]
 mod failure;
+#[path = "pool/gates.rs"]
+mod gates;
 #[path = "pool/lifecycle.rs"]
 mod lifecycle;
 #[path = "pool/memory.rs"]

@@ -27,6 +27,15 @@ pub trait RecitalModel: CandleModel {
     /// # Errors
     /// As [`Engine::step`].
     fn before_step(&mut self) -> Result<(), ModelError>;
+
+    /// Called before a word is handed over. An error ends its recital alone.
+    ///
+    /// # Errors
+    /// As for [`Outbox::fail`].
+    fn before_word(&mut self, word: &str) -> Result<(), ModelError> {
+        let _ = word;
+        Ok(())
+    }
 }
 
 impl Capability for Recital {
@@ -89,26 +98,53 @@ impl Engine<Recital> for RecitalEngine {
     ) -> Result<(), ModelError> {
         self.model.before_step()?;
         let mut moved = self.recitals.is_empty();
+        let model = &mut self.model;
         self.recitals.retain_mut(|recital| {
-            let Some(word) = recital.request.words.get(recital.said) else {
-                outbox.fail(recital.slot, ModelError::Other("no words".to_owned()));
-                moved = true;
-                return false;
-            };
-            if recital.said + 1 == recital.request.words.len() {
-                outbox.finish(recital.slot, word.clone());
-                moved = true;
-                return false;
-            }
-            if outbox.has_room(recital.slot) && outbox.emit(recital.slot, word.clone()) {
-                recital.said += 1;
-                moved = true;
-            }
-            true
+            let said = say_word(model.as_mut(), recital, outbox);
+            moved |= said != Said::Nothing;
+            said != Said::Last
         });
         if !moved {
             outbox.stall();
         }
         Ok(())
     }
+}
+
+#[derive(PartialEq, Eq)]
+enum Said {
+    /// The reader had no room.
+    Nothing,
+    Word,
+    /// The recital has ended.
+    Last,
+}
+
+fn say_word(
+    model: &mut dyn RecitalModel,
+    recital: &mut Running,
+    outbox: &mut Outbox<'_, Recital>,
+) -> Said {
+    let words = &recital.request.words;
+    let Some(word) = words.get(recital.said) else {
+        outbox.fail(recital.slot, ModelError::Other("no words".to_owned()));
+        return Said::Last;
+    };
+    let is_last = recital.said + 1 == words.len();
+    if !is_last && !outbox.has_room(recital.slot) {
+        return Said::Nothing;
+    }
+    if let Err(error) = model.before_word(word) {
+        outbox.fail(recital.slot, error);
+        return Said::Last;
+    }
+    if is_last {
+        outbox.finish(recital.slot, word.clone());
+        return Said::Last;
+    }
+    if outbox.emit(recital.slot, word.clone()) {
+        recital.said += 1;
+        return Said::Word;
+    }
+    Said::Nothing
 }
