@@ -5,10 +5,32 @@
 //! `target-cpu` flag. Nothing here is `unsafe`.
 
 mod elementwise;
+#[allow(dead_code)]
+mod fused;
 mod gemm;
+#[allow(dead_code)]
+mod ggml;
+#[allow(dead_code)]
+mod linear;
+#[allow(dead_code)]
+mod matrix;
+#[allow(dead_code)]
+mod piece;
+#[allow(dead_code)]
+mod team;
 
 pub(crate) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
+#[allow(unused_imports)]
+pub(crate) use fused::{gate_by, rms_norm, rope_interleaved, soft_cap};
 pub(crate) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};
+#[allow(unused_imports)]
+pub(crate) use ggml::GgmlType;
+#[allow(unused_imports)]
+pub(crate) use linear::{LinearScratch, linear};
+#[allow(unused_imports)]
+pub(crate) use matrix::{Matrix, MatrixError};
+#[allow(unused_imports)]
+pub(crate) use team::Team;
 
 use pulp::{Arch, Simd, WithSimd};
 

@@ -5,6 +5,7 @@
 //! be told to wait, fail or panic, so that a test forces the interleaving that it is about and
 //! never has to sleep.
 
+pub mod kernels;
 mod recital;
 mod steering;
 

@@ -25,7 +25,7 @@ pub(crate) enum Activation {
 
 impl Activation {
     #[inline(always)]
-    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+    pub(super) fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
         match self {
             Self::Identity => x,
             Self::Gelu => {
@@ -103,7 +103,7 @@ fn erf<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 
 /// The hyperbolic tangent, by a rational as [`erf`].
 #[inline(always)]
-fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(super) fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let x = clamp(simd, x, -7.905_311, 7.905_311);
     let square = simd.mul_f32s(x, x);
     let over = polynomial(

@@ -1,0 +1,250 @@
+//! 32 neighbouring columns of a quantised row, taken out of the file's blocks.
+//!
+//! The block formats differ in how they pack bits, not in what they mean: each value is a small
+//! whole number times a scale, less a minimum. A [`Piece`] holds just that, whatever the type.
+
+use half::f16;
+
+use super::GgmlType;
+
+/// Columns of a piece.
+pub(crate) const PIECE: usize = 32;
+
+/// The values that the codes of the IQ4 types stand for.
+pub(crate) const IQ4_VALUES: [i8; 16] = [
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+];
+
+/// 32 columns of one row. Column `c` of half `h` has the value
+/// `scale · scales[h] · levels[c] − minimum · minimums[h]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    /// The codes as the format stores them, before its offset or table.
+    pub(crate) codes: [u8; PIECE],
+    /// The block's scale.
+    pub(crate) scale: f16,
+    /// What the block's minimums are multiples of.
+    pub(crate) minimum: f16,
+    /// The scale's factor for each half of the columns.
+    pub(crate) scales: [i8; 2],
+    /// The minimum's factor for each half of the columns.
+    pub(crate) minimums: [i8; 2],
+}
+
+/// How a code becomes a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Levels {
+    /// The code less this.
+    Offset(u8),
+    /// The code is a signed byte.
+    Signed,
+    /// The code is a place in [`IQ4_VALUES`].
+    Iq4,
+}
+
+impl Levels {
+    /// How codes of `kind` are to be read; `None` if there are no pieces of it.
+    pub(crate) fn of(kind: GgmlType) -> Option<Self> {
+        Some(match kind {
+            GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q2K | GgmlType::Q4K | GgmlType::Q5K => {
+                Self::Offset(0)
+            }
+            GgmlType::Q3K => Self::Offset(4),
+            GgmlType::Q4_0 => Self::Offset(8),
+            GgmlType::Q5_0 => Self::Offset(16),
+            GgmlType::Q6K => Self::Offset(32),
+            GgmlType::Q8_0 => Self::Signed,
+            GgmlType::Iq4Nl | GgmlType::Iq4Xs => Self::Iq4,
+            _ => return None,
+        })
+    }
+
+    /// The level that `code` stands for.
+    #[inline]
+    pub(crate) fn level(self, code: u8) -> i32 {
+        match self {
+            Self::Offset(offset) => i32::from(code) - i32::from(offset),
+            Self::Signed => i32::from(code.cast_signed()),
+            Self::Iq4 => i32::from(IQ4_VALUES[usize::from(code & 15)]),
+        }
+    }
+}
+
+impl Piece {
+    /// The piece at columns `32 · index ..` of a row of whole blocks; `None` if the type has no
+    /// pieces or the row ends before.
+    pub(crate) fn read(kind: GgmlType, row: &[u8], index: usize) -> Option<Self> {
+        let in_block = kind.block_columns() / PIECE;
+        let block = index.checked_div(in_block)?;
+        let part = index % in_block;
+        let size = kind.block_bytes();
+        let bytes = row.get(block * size..(block + 1) * size)?;
+        Some(match kind {
+            GgmlType::Q4_0 | GgmlType::Iq4Nl => Self::plain(bytes, nibbles(&bytes[2..])),
+            GgmlType::Q8_0 => Self::plain(bytes, std::array::from_fn(|c| bytes[2 + c])),
+            GgmlType::Q5_0 => Self::plain(bytes, fives(&bytes[2..6], &bytes[6..])),
+            GgmlType::Q4_1 => Self::with_minimum(bytes, nibbles(&bytes[4..])),
+            GgmlType::Q5_1 => Self::with_minimum(bytes, fives(&bytes[4..8], &bytes[8..])),
+            GgmlType::Q2K => q2_k(bytes, part),
+            GgmlType::Q3K => q3_k(bytes, part),
+            GgmlType::Q4K => q4_k(bytes, part),
+            GgmlType::Q5K => q5_k(bytes, part),
+            GgmlType::Q6K => q6_k(bytes, part),
+            GgmlType::Iq4Xs => iq4_xs(bytes, part),
+            _ => return None,
+        })
+    }
+
+    /// Its 32 values.
+    pub(crate) fn values(&self, levels: Levels, out: &mut [f32; PIECE]) {
+        let scale = self.scale.to_f32();
+        let minimum = self.minimum.to_f32();
+        for (half, out) in out.chunks_exact_mut(PIECE / 2).enumerate() {
+            let scale = scale * f32::from(self.scales[half]);
+            let minimum = minimum * f32::from(self.minimums[half]);
+            let codes = &self.codes[half * PIECE / 2..];
+            for (value, code) in out.iter_mut().zip(codes) {
+                *value = scale * levels.level(*code) as f32 - minimum;
+            }
+        }
+    }
+
+    /// A block that begins with its scale.
+    fn plain(bytes: &[u8], codes: [u8; PIECE]) -> Self {
+        Self {
+            codes,
+            scale: half_at(bytes, 0),
+            minimum: f16::ZERO,
+            scales: [1; 2],
+            minimums: [0; 2],
+        }
+    }
+
+    /// A block that begins with its scale and what is to be added.
+    fn with_minimum(bytes: &[u8], codes: [u8; PIECE]) -> Self {
+        Self {
+            minimum: half_at(bytes, 2),
+            minimums: [-1; 2],
+            ..Self::plain(bytes, codes)
+        }
+    }
+}
+
+fn half_at(bytes: &[u8], at: usize) -> f16 {
+    f16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// 16 bytes: the low halves are the first 16 codes, the high halves the last.
+fn nibbles(bytes: &[u8]) -> [u8; PIECE] {
+    std::array::from_fn(|c| (bytes[c % 16] >> (c / 16 * 4)) & 15)
+}
+
+/// As [`nibbles`], with the codes' fifth bits in four bytes before.
+fn fives(high: &[u8], low: &[u8]) -> [u8; PIECE] {
+    let low = nibbles(low);
+    std::array::from_fn(|c| low[c] | ((high[c / 8] >> (c % 8)) & 1) << 4)
+}
+
+/// 16 bytes of 4-bit scales and minimums, 64 bytes of 2-bit codes, scale, minimum.
+fn q2_k(bytes: &[u8], part: usize) -> Piece {
+    let codes = &bytes[16 + part / 4 * 32..];
+    let steps = [bytes[2 * part], bytes[2 * part + 1]];
+    Piece {
+        codes: std::array::from_fn(|c| (codes[c] >> (part % 4 * 2)) & 3),
+        scale: half_at(bytes, 80),
+        minimum: half_at(bytes, 82),
+        scales: steps.map(|step| (step & 15).cast_signed()),
+        minimums: steps.map(|step| (step >> 4).cast_signed()),
+    }
+}
+
+/// 32 bytes of the codes' third bits, 64 of their lower two, 12 of 6-bit scales, scale.
+fn q3_k(bytes: &[u8], part: usize) -> Piece {
+    let low = &bytes[32 + part / 4 * 32..];
+    let steps = &bytes[96..108];
+    let step = |half: usize| {
+        let index = 2 * part + half;
+        let low = (steps[index % 8] >> (index / 8 * 4)) & 15;
+        let high = (steps[8 + index % 4] >> (index / 4 * 2)) & 3;
+        (low | high << 4).cast_signed() - 32
+    };
+    Piece {
+        codes: std::array::from_fn(|c| {
+            (low[c] >> (part % 4 * 2)) & 3 | ((bytes[c] >> part) & 1) << 2
+        }),
+        scale: half_at(bytes, 108),
+        minimum: f16::ZERO,
+        scales: [step(0), step(1)],
+        minimums: [0; 2],
+    }
+}
+
+/// Scale, minimum, 12 bytes of 6-bit scales and minimums, 128 bytes of 4-bit codes.
+fn q4_k(bytes: &[u8], part: usize) -> Piece {
+    let codes = &bytes[16 + part / 2 * 32..];
+    let (scale, minimum) = six_bit_steps(&bytes[4..16], part);
+    Piece {
+        codes: std::array::from_fn(|c| (codes[c] >> (part % 2 * 4)) & 15),
+        scale: half_at(bytes, 0),
+        minimum: half_at(bytes, 2),
+        scales: [scale; 2],
+        minimums: [minimum; 2],
+    }
+}
+
+/// As [`q4_k`], with 32 bytes of the codes' fifth bits before the others.
+fn q5_k(bytes: &[u8], part: usize) -> Piece {
+    let high = &bytes[16..48];
+    let low = &bytes[48 + part / 2 * 32..];
+    let (scale, minimum) = six_bit_steps(&bytes[4..16], part);
+    Piece {
+        codes: std::array::from_fn(|c| {
+            (low[c] >> (part % 2 * 4)) & 15 | ((high[c] >> part) & 1) << 4
+        }),
+        scale: half_at(bytes, 0),
+        minimum: half_at(bytes, 2),
+        scales: [scale; 2],
+        minimums: [minimum; 2],
+    }
+}
+
+/// The scale and the minimum of one of eight parts: four lie in six bits of their own, of the
+/// others the high two bits fill up the first ones' bytes.
+fn six_bit_steps(steps: &[u8], part: usize) -> (i8, i8) {
+    let (scale, minimum) = if part < 4 {
+        (steps[part] & 63, steps[part + 4] & 63)
+    } else {
+        (
+            steps[part + 4] & 15 | (steps[part - 4] >> 6) << 4,
+            steps[part + 4] >> 4 | (steps[part] >> 6) << 4,
+        )
+    };
+    (scale.cast_signed(), minimum.cast_signed())
+}
+
+/// 128 bytes of the codes' lower four bits, 64 of the upper two, 16 signed scales, scale.
+fn q6_k(bytes: &[u8], part: usize) -> Piece {
+    let low = &bytes[part / 4 * 64 + part % 2 * 32..];
+    let high = &bytes[128 + part / 4 * 32..];
+    let steps = &bytes[192 + 2 * part..];
+    Piece {
+        codes: std::array::from_fn(|c| {
+            (low[c] >> (part % 4 / 2 * 4)) & 15 | ((high[c] >> (part % 4 * 2)) & 3) << 4
+        }),
+        scale: half_at(bytes, 208),
+        minimum: f16::ZERO,
+        scales: [steps[0].cast_signed(), steps[1].cast_signed()],
+        minimums: [0; 2],
+    }
+}
+
+/// Scale, two bytes of the 6-bit scales' high bits, four of their low bits, 128 of codes.
+fn iq4_xs(bytes: &[u8], part: usize) -> Piece {
+    let high = u16::from_le_bytes([bytes[2], bytes[3]]) >> (2 * part) & 3;
+    let low = (bytes[4 + part / 2] >> (part % 2 * 4)) & 15;
+    let step = (low | (high as u8) << 4).cast_signed() - 32;
+    Piece {
+        scales: [step; 2],
+        ..Piece::plain(bytes, nibbles(&bytes[8 + part * 16..]))
+    }
+}
