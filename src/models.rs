@@ -1,9 +1,14 @@
 //! Candle models, one family a file, and the adapters that make them servable.
 
+mod checkpoint;
 mod encoder;
 mod error;
+mod fields;
+mod files;
+mod gguf;
 mod static_embedding;
 
 pub use encoder::{EncoderFolder, EncoderPreparer, EncoderWeights, TextEncoder};
 pub use error::ModelError;
+pub use gguf::{Gguf, GgufStrings, GgufTensor, GgufType};
 pub use static_embedding::{StaticEmbedder, StaticFolder, StaticPreparer, StaticWeights};

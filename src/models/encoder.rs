@@ -23,11 +23,8 @@
 //! ```
 
 mod attention;
-mod checkpoint;
 mod description;
 mod families;
-mod fields;
-mod files;
 mod folder;
 mod forward;
 mod head;

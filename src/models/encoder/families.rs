@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::description::{Biases, Description, DistanceBias, LayerKind, Placement, Positions};
-use super::fields::Fields;
 use super::names;
 use crate::kernels::Activation;
 use crate::models::ModelError;
+use crate::models::fields::Fields;
 
 /// The `model_type`s that are built in.
 pub(super) const SUPPORTED: [&str; 9] = [

@@ -4,11 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::checkpoint::Checkpoint;
 use super::description::{Description, Positions};
 use super::families;
-use super::fields::Fields;
-use super::files;
 use super::forward::{self, Network};
 use super::modules::{self, Modules};
 use super::preparer::EncoderPreparer;
@@ -16,6 +13,9 @@ use super::text_encoder::MAX_STEP_TOKENS;
 use super::weights::{self, Tensors};
 use crate::kernels::Cpu;
 use crate::models::ModelError;
+use crate::models::checkpoint::Checkpoint;
+use crate::models::fields::Fields;
+use crate::models::files;
 
 /// Where neither the tokenizer nor the model sets a limit.
 const MOST_TOKENS: usize = 1 << 20;

@@ -4,10 +4,10 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-use super::fields::Fields;
-use super::files;
 use crate::kernels::Activation;
 use crate::models::ModelError;
+use crate::models::fields::Fields;
+use crate::models::files;
 
 /// How a text's token vectors become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

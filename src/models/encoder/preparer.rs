@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
-use super::fields::Fields;
-use super::files;
 use crate::models::ModelError;
+use crate::models::fields::Fields;
+use crate::models::files;
 use crate::pool::capabilities::text_embedding::{
     EmbedInput, EmbedOptions, EmbedTask, TextPreparer,
 };

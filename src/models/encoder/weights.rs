@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::checkpoint::{Checkpoint, Entry};
 use super::description::{Description, DistanceBias, Placement, Positions};
 use super::families;
 use super::modules::{Modules, Stage};
 use crate::kernels::{self, Activation, Cpu, Packed};
 use crate::models::ModelError;
+use crate::models::checkpoint::{Checkpoint, Entry};
 
 /// A linear layer: its weight packed as [inputs, outputs], its bias empty where it has none.
 #[derive(Debug)]

@@ -1,0 +1,6 @@
+//! The decoder and the files that it is read from.
+
+#[path = "decoder/gguf.rs"]
+mod gguf;
+#[path = "support/gguf_writer.rs"]
+mod gguf_writer;
