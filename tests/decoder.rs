@@ -4,3 +4,5 @@
 mod gguf;
 #[path = "support/gguf_writer.rs"]
 mod gguf_writer;
+#[path = "support/real_models.rs"]
+mod real_models;

