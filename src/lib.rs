@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod kernels;
+pub mod language;
 pub mod model;
 pub mod models;
 pub mod pool;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::language::LanguageError;
+
 /// Why a model could not be loaded or run. Every variant names the file, tensor or field at fault.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -178,6 +180,9 @@ pub enum ModelError {
         /// The file.
         file: String,
     },
+    /// Something is wrong with the model's tokenizer, or with what a text or its tokens were asked for.
+    #[error(transparent)]
+    Language(#[from] LanguageError),
     /// A tensor operation failed.
     #[error("tensor operation failed")]
     Tensor(#[source] Arc<candle_core::Error>),

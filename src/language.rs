@@ -1,0 +1,18 @@
+//! Between text and token ids: tokenizers, chat templates, sampling, constraints. Pure code, with
+//! neither actors nor tensors in it.
+
+mod detokenizer;
+mod error;
+mod message;
+mod sampling;
+mod shield;
+mod spelling;
+mod stop;
+mod tokenizer;
+
+pub use detokenizer::Detokenizer;
+pub use error::LanguageError;
+pub use message::ChatMessage;
+pub use sampling::{Sampled, Sampler, SamplingParams};
+pub use stop::{StopProgress, StopStrings};
+pub use tokenizer::{SpecialTokens, TextTokenizer};

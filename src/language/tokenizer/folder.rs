@@ -1,0 +1,104 @@
+//! A tokenizer as the hub lays it out: `tokenizer.json` and the settings beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+use super::{SpecialTokens, TextTokenizer, Wrap, guarded};
+use crate::models::ModelError;
+
+const TOKENIZER: &str = "tokenizer.json";
+const SETTINGS: &str = "tokenizer_config.json";
+const GENERATION: &str = "generation_config.json";
+const CONFIG: &str = "config.json";
+
+impl TextTokenizer {
+    /// Reads the tokenizer of a model's folder: `tokenizer.json`; which tokens are special, from
+    /// `tokenizer_config.json`; and at which ones a generation ends, from `generation_config.json`
+    /// or else `config.json`.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingFile`], [`ModelError::Unreadable`] and [`ModelError::Corrupt`] name the
+    /// file; [`ModelError::Language`] tells of a tokenizer that is of an unknown kind or contradicts
+    /// itself.
+    pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
+        let path = folder.join(TOKENIZER);
+        let bytes = read(&path)?;
+        let tokenizer =
+            guarded(|| Tokenizer::from_bytes(&bytes)).map_err(|error| ModelError::Corrupt {
+                path,
+                format: TOKENIZER,
+                detail: error.to_string(),
+            })?;
+        let settings = read_optional_json(&folder.join(SETTINGS), SETTINGS)?;
+        let named = |field: &str| {
+            let value = settings.get(field)?;
+            let content = value.as_str().or_else(|| value.get("content")?.as_str())?;
+            tokenizer.token_to_id(content)
+        };
+        let mut special = SpecialTokens {
+            bos: named("bos_token"),
+            eos: named("eos_token"),
+            unknown: named("unk_token"),
+            padding: named("pad_token"),
+            ends: Vec::new(),
+        };
+        special.ends = ends(folder)?;
+        special.ends.extend(special.eos);
+        special.ends.sort_unstable();
+        special.ends.dedup();
+        Ok(Self::assemble(tokenizer, special, Wrap::PostProcessor)?)
+    }
+}
+
+/// The ids at which a generation ends, as the model's configuration has them.
+fn ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
+    for name in [GENERATION, CONFIG] {
+        let config = read_optional_json(&folder.join(name), name)?;
+        let Some(value) = config.get("eos_token_id").filter(|value| !value.is_null()) else {
+            continue;
+        };
+        let several = value
+            .as_array()
+            .map_or(std::slice::from_ref(value), Vec::as_slice);
+        return several
+            .iter()
+            .map(|id| {
+                let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+                id.ok_or_else(|| ModelError::InvalidConfig {
+                    file: name.to_owned(),
+                    field: "eos_token_id".to_owned(),
+                    detail: format!("{value} is no token id"),
+                })
+            })
+            .collect();
+    }
+    Ok(Vec::new())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+    std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ModelError::MissingFile {
+            path: path.to_owned(),
+        },
+        _ => ModelError::Unreadable {
+            path: path.to_owned(),
+            source: Arc::new(error),
+        },
+    })
+}
+
+/// The file's content; null if it is not there.
+fn read_optional_json(path: &Path, format: &'static str) -> Result<Value, ModelError> {
+    let bytes = match read(path) {
+        Err(ModelError::MissingFile { .. }) => return Ok(Value::Null),
+        bytes => bytes?,
+    };
+    serde_json::from_slice(&bytes).map_err(|error| ModelError::Corrupt {
+        path: path.to_owned(),
+        format,
+        detail: error.to_string(),
+    })
+}
