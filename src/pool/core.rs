@@ -25,6 +25,7 @@ mod shutdown;
 mod status;
 mod step;
 mod supervisor;
+mod sync;
 mod worker;
 
 pub use board::WorkerState;

@@ -1,12 +1,12 @@
 //! The jobs that one worker has in hand.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::capability::{Capability, Slot};
 use super::error::PoolError;
 use super::job::Job;
+use super::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::models::ModelError;
 
 struct Places<C: Capability> {

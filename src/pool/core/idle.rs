@@ -1,11 +1,9 @@
 //! The workers of a model that wait for work.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use crossbeam_utils::sync::Unparker;
+use std::sync::PoisonError;
 
 use super::ids::WorkerId;
+use super::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Parker, Unparker, fence};
 
 /// Who waits for work, the one that began last on top: it is woken first, its caches are warm,
 /// and those below it stay idle long enough to be retired.
@@ -36,8 +34,17 @@ impl IdleWorkers {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// A worker is about to wait. It must look at the queue once more before it parks.
-    pub(crate) fn enter(&self, worker: WorkerId, unparker: Unparker) {
+    /// A worker waits until it is woken, by a job or by whoever else has its unparker; not at all
+    /// if work has come since it last looked.
+    pub(crate) fn wait(&self, worker: WorkerId, parker: &Parker, work_waits: impl Fn() -> bool) {
+        self.enter(worker, parker.unparker().clone());
+        if !work_waits() {
+            parker.park();
+        }
+        self.leave(worker);
+    }
+
+    fn enter(&self, worker: WorkerId, unparker: Unparker) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         let mut stack = self.lock();
         stack.push((worker, unparker));
@@ -47,7 +54,7 @@ impl IdleWorkers {
     }
 
     /// A worker waits no longer, whoever woke it.
-    pub(crate) fn leave(&self, worker: WorkerId) {
+    fn leave(&self, worker: WorkerId) {
         let mut stack = self.lock();
         stack.retain(|(waiting, _)| *waiting != worker);
         self.count.store(stack.len(), Ordering::SeqCst);

@@ -1,11 +1,8 @@
 //! A model's queue: the channels that all its workers take from.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Instant;
-
-use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::capability::Capability;
 use super::error::PoolError;
@@ -15,6 +12,7 @@ use super::job::{Job, Priority};
 use super::metrics::ModelStats;
 use super::permits::{Permit, Permits};
 use super::supervisor::{SupervisorLink, SupervisorMessage};
+use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Receiver, Sender, fence, unbounded};
 
 /// One crossbeam channel. Unbounded: the permits bound what is in it.
 struct Lane<C: Capability> {
@@ -241,6 +239,13 @@ impl<C: Capability> Lanes<C> {
     /// The workers that wait for work at this moment.
     pub(crate) fn idle(&self) -> &IdleWorkers {
         &self.idle
+    }
+
+    /// A worker takes no more work: if it was called for some just now, another is called instead.
+    pub(crate) fn pass_on(&self) {
+        if self.queued() > 0 {
+            self.idle.wake_one();
+        }
     }
 
     /// Tells the supervisor that work waits for workers that are all busy, unless it looks into

@@ -1,12 +1,12 @@
 //! The bound on a model's requests under way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 
 use super::capability::Capability;
 use super::lanes::Lanes;
+use super::sync::{AtomicUsize, Ordering};
 
 /// A fixed number of permits. Taking one never waits: a full queue is answered at once.
 #[derive(Debug)]

@@ -251,8 +251,12 @@ impl<C: Capability> Loop<'_, C> {
     }
 
     fn retire(&mut self) {
+        if self.retiring {
+            return;
+        }
         self.retiring = true;
         self.seat.board.set_state(WorkerState::Draining);
+        self.seat.lanes().pass_on();
     }
 
     /// Takes what fits into the next step, from one lane: an interactive request does not share
@@ -390,12 +394,9 @@ impl<C: Capability> Loop<'_, C> {
             }
             backoff.snooze();
         }
-        let worker = seat.board.id;
-        lanes.idle().enter(worker, seat.parker.unparker().clone());
-        if lanes.queued() == 0 {
-            // Woken by a job, by an order, or by the end of the proxy.
-            seat.parker.park();
-        }
-        lanes.idle().leave(worker);
+        // Woken by a job, by an order, or by the end of the proxy.
+        lanes
+            .idle()
+            .wait(seat.board.id, &seat.parker, || lanes.queued() > 0);
     }
 }

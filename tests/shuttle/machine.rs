@@ -1,0 +1,26 @@
+//! The crate's own files of the job's hand-offs, with other primitives and no actors.
+
+#[path = "../../src/pool/core/capability.rs"]
+pub mod capability;
+#[path = "../../src/pool/core/error.rs"]
+pub mod error;
+#[path = "../../src/pool/core/hand.rs"]
+pub mod hand;
+#[path = "../../src/pool/core/idle.rs"]
+pub mod idle;
+#[path = "../../src/pool/core/ids.rs"]
+pub mod ids;
+#[path = "../../src/pool/core/job.rs"]
+pub mod job;
+#[path = "../../src/pool/core/lanes.rs"]
+pub mod lanes;
+#[path = "../../src/pool/core/metrics.rs"]
+pub mod metrics;
+#[path = "../../src/pool/core/permits.rs"]
+pub mod permits;
+#[path = "../../src/pool/core/step.rs"]
+pub mod step;
+#[path = "supervisor.rs"]
+pub mod supervisor;
+#[path = "sync.rs"]
+pub mod sync;
