@@ -240,6 +240,7 @@ async fn the_status_is_json_under_these_names() {
             "idle_for": null,
             "answered": 1,
             "reserved_mb": 100,
+            "cache": null,
         })
     );
     assert_eq!(
@@ -257,6 +258,7 @@ async fn the_status_is_json_under_these_names() {
             "shut_down": 0,
             "redelivered": 0,
             "steps": 1,
+            "tokens": { "prompt": 0, "reused": 0, "generated": 0, "put_off": 0 },
             "loads": 1,
             "worker_failures": 0,
         })

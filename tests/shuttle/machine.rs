@@ -18,6 +18,8 @@ pub mod lanes;
 pub mod metrics;
 #[path = "../../src/pool/core/permits.rs"]
 pub mod permits;
+#[path = "../../src/pool/core/report.rs"]
+pub mod report;
 #[path = "../../src/pool/core/step.rs"]
 pub mod step;
 #[path = "supervisor.rs"]

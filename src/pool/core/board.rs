@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::ids::WorkerId;
+use super::report::CacheStatus;
 
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub(crate) struct WorkerBoard {
     /// Since when it has been idle, in nanoseconds from `epoch`.
     idle_since: AtomicU64,
     answered: AtomicU64,
+    /// Blocks of its cache: how many there are (0 where there is no cache), used and kept.
+    cache: [AtomicU64; 3],
 }
 
 impl WorkerBoard {
@@ -58,6 +61,7 @@ impl WorkerBoard {
             state: AtomicU8::new(WorkerState::Reserved as u8),
             idle_since: AtomicU64::new(0),
             answered: AtomicU64::new(0),
+            cache: Default::default(),
         }
     }
 
@@ -80,6 +84,22 @@ impl WorkerBoard {
 
     pub(crate) fn set_answered(&self, answered: u64) {
         self.answered.store(answered, Ordering::Release);
+    }
+
+    pub(crate) fn set_cache(&self, cache: CacheStatus) {
+        let values = [cache.blocks, cache.used, cache.kept];
+        for (place, value) in self.cache.iter().zip(values) {
+            place.store(value, Ordering::Release);
+        }
+    }
+
+    /// Its cache, once it has told of one.
+    pub(crate) fn cache(&self) -> Option<CacheStatus> {
+        let [blocks, used, kept] = self
+            .cache
+            .each_ref()
+            .map(|value| value.load(Ordering::Acquire));
+        (blocks > 0).then_some(CacheStatus { blocks, used, kept })
     }
 
     pub(crate) fn answered(&self) -> u64 {

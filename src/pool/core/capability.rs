@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::hand::Hand;
+use super::report::EngineReport;
 use super::step::StepContext;
 use crate::models::ModelError;
 
@@ -59,6 +60,12 @@ pub trait Engine<C: Capability>: 'static {
     /// requests go back into the queue. An error of one request goes to [`Outbox::fail`].
     fn step(&mut self, context: &StepContext, outbox: &mut Outbox<'_, C>)
     -> Result<(), ModelError>;
+
+    /// What there is to tell of the work since the last time; asked after each step, and after
+    /// requests were removed.
+    fn report(&mut self) -> EngineReport {
+        EngineReport::default()
+    }
 }
 
 /// Where an engine puts what it has computed.

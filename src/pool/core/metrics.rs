@@ -13,6 +13,8 @@
 //! | `modelpool_redelivered_total` | counter | `model` | times a request went back into its queue |
 //! | `modelpool_step_seconds` | histogram | `model` | one step of the model |
 //! | `modelpool_step_requests` | histogram | `model` | requests in one step |
+//! | `modelpool_tokens_total` | counter | `model`, `kind` | tokens of prompts (`prompt`), those of them found in a cache (`reused`), and tokens `generated` |
+//! | `modelpool_put_off_total` | counter | `model` | times a sequence lost its place in a cache to others |
 //! | `modelpool_load_seconds` | histogram | `model` | loads that succeeded |
 //! | `modelpool_workers` | gauge | `model` | live workers |
 //! | `modelpool_worker_failures_total` | counter | `model` | loads that failed and workers that crashed |
@@ -20,6 +22,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -28,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::PoolError;
 use super::ids::JobId;
+use super::report::TokenCounts;
 
 /// How an accepted request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -116,6 +120,8 @@ pub struct PoolMetrics {
     pub redelivered: u64,
     /// Steps run.
     pub steps: u64,
+    /// Tokens of prompts and answers.
+    pub tokens: TokenCounts,
     /// Loads that succeeded.
     pub loads: u64,
     /// Loads that failed and workers that crashed.
@@ -144,6 +150,7 @@ pub(crate) struct ModelStats {
     endings: [AtomicU64; Ending::ALL.len()],
     redelivered: AtomicU64,
     steps: AtomicU64,
+    tokens: Mutex<TokenCounts>,
     loads: AtomicU64,
     worker_failures: AtomicU64,
     recorder: Recorder,
@@ -159,6 +166,9 @@ struct Recorder {
     queue_seconds: Histogram,
     step_seconds: Histogram,
     step_requests: Histogram,
+    /// Of prompts, found in a cache, generated.
+    tokens: [Counter; 3],
+    put_off: Counter,
     load_seconds: Histogram,
     workers: Gauge,
 }
@@ -183,6 +193,10 @@ impl ModelStats {
             queue_seconds: histogram!("modelpool_queue_seconds", "model" => model.clone()),
             step_seconds: histogram!("modelpool_step_seconds", "model" => model.clone()),
             step_requests: histogram!("modelpool_step_requests", "model" => model.clone()),
+            tokens: ["prompt", "reused", "generated"].map(|kind| {
+                counter!("modelpool_tokens_total", "model" => model.clone(), "kind" => kind)
+            }),
+            put_off: counter!("modelpool_put_off_total", "model" => model.clone()),
             load_seconds: histogram!("modelpool_load_seconds", "model" => model.clone()),
             workers: gauge!("modelpool_workers", "model" => model),
         };
@@ -192,6 +206,7 @@ impl ModelStats {
             endings: Default::default(),
             redelivered: AtomicU64::new(0),
             steps: AtomicU64::new(0),
+            tokens: Mutex::default(),
             loads: AtomicU64::new(0),
             worker_failures: AtomicU64::new(0),
             recorder,
@@ -229,6 +244,19 @@ impl ModelStats {
         self.recorder.step_seconds.record(took);
     }
 
+    pub(crate) fn counted(&self, tokens: TokenCounts) {
+        if tokens == TokenCounts::default() {
+            return;
+        }
+        // Nothing that can panic runs under the lock.
+        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) += tokens;
+        let counts = [tokens.prompt, tokens.reused, tokens.generated];
+        for (counter, count) in self.recorder.tokens.iter().zip(counts) {
+            counter.increment(count);
+        }
+        self.recorder.put_off.increment(tokens.put_off);
+    }
+
     pub(crate) fn loaded(&self, took: Duration) {
         self.loads.fetch_add(1, Ordering::Relaxed);
         self.recorder.load_seconds.record(took);
@@ -258,6 +286,7 @@ impl ModelStats {
             shut_down: ending(Ending::ShutDown),
             redelivered: self.redelivered.load(Ordering::Relaxed),
             steps: self.steps.load(Ordering::Relaxed),
+            tokens: *self.tokens.lock().unwrap_or_else(PoisonError::into_inner),
             loads: self.loads.load(Ordering::Relaxed),
             worker_failures: self.worker_failures.load(Ordering::Relaxed),
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::board::{WorkerBoard, WorkerState};
 use super::ids::WorkerId;
 use super::metrics::PoolMetrics;
+use super::report::CacheStatus;
 
 /// A pool at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,6 +87,8 @@ pub struct WorkerStatus {
     pub answered: u64,
     /// What it has reserved, in MiB.
     pub reserved_mb: u64,
+    /// Its key-value cache, of models that have one, from the first step on.
+    pub cache: Option<CacheStatus>,
 }
 
 impl WorkerStatus {
@@ -99,6 +102,7 @@ impl WorkerStatus {
                 .map(|since| now.saturating_duration_since(since)),
             answered: board.answered(),
             reserved_mb: board.bytes.div_ceil(super::memory::MIB),
+            cache: board.cache(),
         }
     }
 }

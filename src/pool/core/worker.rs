@@ -230,8 +230,10 @@ impl<C: Capability> Loop<'_, C> {
                 Err(TryRecvError::Empty) => {}
             }
             let now = Instant::now();
-            for slot in self.seat.hand.discard_dead(now) {
-                engine.remove(slot);
+            let dead = self.seat.hand.discard_dead(now);
+            if !dead.is_empty() {
+                dead.into_iter().for_each(|slot| engine.remove(slot));
+                self.publish(engine);
             }
             if !self.retiring {
                 self.admit(engine, now);
@@ -355,11 +357,21 @@ impl<C: Capability> Loop<'_, C> {
         };
         seat.lanes().stats().stepped(requests, started.elapsed());
         seat.board.set_answered(seat.hand.answered());
+        self.publish(engine);
         if stalled {
             // Orders end the pause; a new request waits for it, or goes to another worker.
             seat.parker.park_timeout(STALL_PAUSE);
         }
         outcome
+    }
+
+    /// Shows what the engine has to tell of itself.
+    fn publish(&self, engine: &mut C::Engine) {
+        let report = engine.report();
+        self.seat.lanes().stats().counted(report.tokens);
+        if let Some(cache) = report.cache {
+            self.seat.board.set_cache(cache);
+        }
     }
 
     /// Shows that work was taken up.
