@@ -1,44 +1,41 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// What `--help` says.
-pub const USAGE: &str = "\
-Usage: modelpool-benches <SUITE> [OPTIONS]
+use crate::{SUITES, Suite};
 
-Suites:
-  dispatch             round trip through a model that does nothing
-
+/// The options that every suite knows; a suite ignores those that mean nothing to it.
+const OPTIONS: &str = "\
 Options:
-  --quick              3 short rounds, for a look; results are not written
-  --rounds N           how many undisturbed turns to take (default 7)
-  --seconds S          how long one round lasts (default 1)
-  --callers N[,N..]    concurrent callers (default 1,64,1000)
+  --quick              few short rounds, for a look; results are not written
+  --rounds N           how many turns to take (each suite has its own default)
+  --seconds S          how long one round lasts, where rounds are timed
+  --callers N[,N..]    concurrent callers, where a suite varies them
   --only NAME[,NAME..] measure these contenders alone; results are not written
+  --threads N          threads that each contender computes with (default 2)
+  --python DIR         a virtual environment that has the Python peers' packages already
   --help               this text";
-
-/// Which benchmark to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suite {
-    /// Round trip through a model that does nothing.
-    Dispatch,
-}
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]
 pub struct Arguments {
     /// The benchmark to run.
-    pub suite: Suite,
-    /// How many undisturbed turns to take.
-    pub rounds: usize,
+    pub suite: &'static Suite,
+    /// Whether a rough look is enough.
+    pub quick: bool,
+    /// How many turns to take.
+    pub rounds: Option<usize>,
     /// How long one round lasts.
-    pub round_time: Duration,
+    pub round_time: Option<Duration>,
     /// How many callers ask at once, one sweep for each.
-    pub callers: Vec<usize>,
+    pub callers: Option<Vec<usize>>,
     /// The contenders to measure; empty means all.
     pub only: Vec<String>,
-    /// Whether the results are complete enough to be kept.
-    pub keep_results: bool,
+    /// Threads that each contender computes with.
+    pub threads: usize,
+    /// Where the Python peers' packages are; made by the harness if not given.
+    pub python: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -48,52 +45,86 @@ impl Arguments {
     /// A sentence on the first argument that cannot be understood.
     pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut rest = arguments;
-        let suite = match rest.next().as_deref() {
-            Some("dispatch") => Suite::Dispatch,
-            Some("--help" | "-h") => return Ok(None),
-            Some(other) => return Err(format!("there is no suite {other}")),
+        let name = match rest.next() {
+            Some(help) if help == "--help" || help == "-h" => return Ok(None),
+            Some(name) => name,
             None => return Err("a suite is needed".to_owned()),
         };
+        let suite = SUITES
+            .iter()
+            .find(|suite| suite.name == name)
+            .ok_or(format!("there is no suite {name}"))?;
         let mut parsed = Self {
             suite,
-            rounds: 7,
-            round_time: Duration::from_secs(1),
-            callers: vec![1, 64, 1000],
+            quick: false,
+            rounds: None,
+            round_time: None,
+            callers: None,
             only: Vec::new(),
-            keep_results: true,
+            threads: 2,
+            python: None,
         };
         while let Some(option) = rest.next() {
             let mut value = || rest.next().ok_or(format!("{option} needs a value"));
             match option.as_str() {
                 "--help" | "-h" => return Ok(None),
-                "--quick" => {
-                    parsed.rounds = 3;
-                    parsed.round_time = Duration::from_millis(300);
-                    parsed.keep_results = false;
-                }
-                "--rounds" => parsed.rounds = positive(&option, &value()?)?,
+                "--quick" => parsed.quick = true,
+                "--rounds" => parsed.rounds = Some(positive(&option, &value()?)?),
                 "--seconds" => {
                     let seconds: f64 = number(&option, &value()?)?;
-                    parsed.round_time = Duration::try_from_secs_f64(seconds)
+                    let time = Duration::try_from_secs_f64(seconds)
                         .ok()
                         .filter(|time| !time.is_zero())
                         .ok_or(format!("{option} must be more than 0"))?;
+                    parsed.round_time = Some(time);
                 }
                 "--callers" => {
-                    parsed.callers = value()?
+                    let counts = value()?
                         .split(',')
                         .map(|count| positive(&option, count))
                         .collect::<Result<_, _>>()?;
+                    parsed.callers = Some(counts);
                 }
-                "--only" => {
-                    parsed.only = value()?.split(',').map(str::to_owned).collect();
-                    parsed.keep_results = false;
-                }
+                "--only" => parsed.only = value()?.split(',').map(str::to_owned).collect(),
+                "--threads" => parsed.threads = positive(&option, &value()?)?,
+                "--python" => parsed.python = Some(value()?.into()),
                 other => return Err(format!("there is no option {other}")),
             }
         }
         Ok(Some(parsed))
     }
+
+    /// Whether the results are complete enough to be kept.
+    pub fn keep_results(&self) -> bool {
+        !self.quick && self.only.is_empty()
+    }
+
+    /// Whether this contender is to be measured.
+    pub fn wants(&self, contender: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == contender)
+    }
+
+    /// How many turns to take, if the suite takes `usual` when nothing is said, or `quick` for a
+    /// look.
+    pub fn rounds_or(&self, usual: usize, quick: usize) -> usize {
+        self.rounds
+            .unwrap_or(if self.quick { quick } else { usual })
+    }
+
+    /// How long a round lasts, likewise.
+    pub fn round_time_or(&self, usual: Duration, quick: Duration) -> Duration {
+        self.round_time
+            .unwrap_or(if self.quick { quick } else { usual })
+    }
+}
+
+/// What `--help` says.
+pub fn usage() -> String {
+    let suites: String = SUITES
+        .iter()
+        .map(|suite| format!("  {:<20} {}\n", suite.name, suite.about))
+        .collect();
+    format!("Usage: modelpool-benches <SUITE> [OPTIONS]\n\nSuites:\n{suites}\n{OPTIONS}")
 }
 
 fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T, String> {

@@ -84,40 +84,44 @@ struct Ratio {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let packages = ["modelpool", "ractor", "crossbeam-channel", "tokio"];
     let mut environment = Environment::observe(&packages);
+    let rounds = arguments.rounds_or(7, 3);
+    let round_time = arguments.round_time_or(Duration::from_secs(1), Duration::from_millis(300));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()?;
-    let scores = runtime.block_on(measure(arguments))?;
+    let scores = runtime.block_on(measure(arguments, rounds, round_time))?;
     environment.conclude();
     let report = Report {
         environment,
-        rounds: arguments.rounds,
-        round_seconds: arguments.round_time.as_secs_f64(),
+        rounds,
+        round_seconds: round_time.as_secs_f64(),
         workers: WORKERS,
         runtime_threads: RUNTIME_THREADS,
         scores,
     };
-    println!("\n{}", report.to_markdown());
-    if arguments.keep_results {
-        report.write()?;
-    }
-    Ok(())
+    report.page().publish(arguments.keep_results())
 }
 
-async fn measure(arguments: &Arguments) -> Result<Vec<Score>, Failure> {
+async fn measure(
+    arguments: &Arguments,
+    rounds: usize,
+    round_time: Duration,
+) -> Result<Vec<Score>, Failure> {
+    let all_callers = arguments.callers.clone().unwrap_or(vec![1, 64, 1000]);
     let bare = bare::Bare::start(WORKERS, 1)?;
     let mailbox = mailbox::Mailbox::start(WORKERS, 1).await?;
     let batched = mailbox::Mailbox::start(WORKERS, STEP_LIMIT).await?;
-    let (pool, pooled) = pooled::start(WORKERS, &arguments.callers).await?;
+    let (pool, pooled) = pooled::start(WORKERS, &all_callers).await?;
     let contenders: Vec<&'static str> = CONTENDERS
         .into_iter()
-        .filter(|name| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name))
+        .filter(|name| arguments.wants(name))
         .collect();
 
     let mut neighbours = Neighbours::watch()?;
+    neighbours.check_idle().await;
     let mut scores = Vec::new();
-    for &callers in &arguments.callers {
+    for &callers in &all_callers {
         let turn = async |name: &str, time: Duration, watch: &mut Neighbours| match name {
             "bare" => round::run(&bare, callers, time, watch).await,
             "mailbox" => round::run(&mailbox, callers, time, watch).await,
@@ -125,24 +129,24 @@ async fn measure(arguments: &Arguments) -> Result<Vec<Score>, Failure> {
             _ => round::run(&pooled, callers, time, watch).await,
         };
         for name in &contenders {
-            let warm_up = WARM_UP.min(arguments.round_time);
+            let warm_up = WARM_UP.min(round_time);
             turn(name, warm_up, &mut neighbours).await?;
         }
         let mut turns = Vec::new();
         let mut undisturbed = 0;
-        while undisturbed < arguments.rounds && turns.len() < arguments.rounds * ATTEMPTS {
+        while undisturbed < rounds && turns.len() < rounds * ATTEMPTS {
             eprint!("{callers} callers:");
             neighbours.rest().await;
-            let mut rounds = Vec::new();
+            let mut turn_rounds = Vec::new();
             for name in &contenders {
-                let round = turn(name, arguments.round_time, &mut neighbours).await?;
+                let round = turn(name, round_time, &mut neighbours).await?;
                 eprint!("  {name} {:.0}/s", round.requests_per_second);
-                rounds.push(round);
+                turn_rounds.push(round);
             }
-            let quiet = is_undisturbed(&rounds);
+            let quiet = is_undisturbed(&turn_rounds);
             eprintln!("{}", if quiet { "" } else { "  (disturbed)" });
             undisturbed += usize::from(quiet);
-            turns.push(rounds);
+            turns.push(turn_rounds);
         }
         scores.extend(scored(&contenders, callers, turns));
     }

@@ -4,13 +4,17 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The middle and the ends of what several rounds measured.
+/// The middle, the quartiles and the ends of what several rounds measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     /// Half of the rounds lie below.
     pub median: f64,
     /// The lowest.
     pub min: f64,
+    /// A quarter of the rounds lies below.
+    pub lower_quartile: f64,
+    /// A quarter of the rounds lies above.
+    pub upper_quartile: f64,
     /// The highest.
     pub max: f64,
 }
@@ -20,16 +24,12 @@ impl Spread {
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        let median = match sorted.len() {
-            0 => 0.0,
-            even if even % 2 == 0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
-            _ => sorted[middle],
-        };
         Self {
-            median,
-            min: sorted.first().copied().unwrap_or_default(),
-            max: sorted.last().copied().unwrap_or_default(),
+            median: quantile(&sorted, 0.5),
+            min: quantile(&sorted, 0.0),
+            lower_quartile: quantile(&sorted, 0.25),
+            upper_quartile: quantile(&sorted, 0.75),
+            max: quantile(&sorted, 1.0),
         }
     }
 
@@ -42,6 +42,19 @@ impl Spread {
             write(self.max)
         )
     }
+}
+
+/// The value at the share `share` of the way through sorted values, between two if need be.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return 0.0;
+    };
+    let place = share * last as f64;
+    let (low, high) = (
+        sorted[place.floor() as usize],
+        sorted[place.ceil() as usize],
+    );
+    low + (high - low) * place.fract()
 }
 
 impl fmt::Display for Spread {

@@ -1,13 +1,11 @@
 //! The suite's results, for people and for programs.
 
-use std::fs;
-use std::path::Path;
-
 use serde::Serialize;
 
-use super::Score;
-use crate::Failure;
+use super::{CONTENDERS, Score};
 use crate::environment::Environment;
+use crate::plot::{self, Line};
+use crate::results::Page;
 
 /// Everything that one run of the suite found.
 #[derive(Debug, Serialize)]
@@ -40,7 +38,7 @@ Others: how many cores other processes kept busy in the turns that count.
 
 impl Report {
     /// The results as a page.
-    pub(super) fn to_markdown(&self) -> String {
+    fn to_markdown(&self) -> String {
         let rows: String = self.scores.iter().map(row).collect();
         format!(
             "# dispatch\n\n{INTRODUCTION}\n{environment}- {rounds} undisturbed turns wanted, {seconds} s for each round; \
@@ -58,24 +56,34 @@ impl Report {
         )
     }
 
+    fn plot(&self) -> String {
+        let contenders = CONTENDERS.iter().filter_map(|contender| {
+            let scores = self.scores.iter();
+            let points: Vec<(f64, f64)> = scores
+                .filter(|score| score.contender == *contender)
+                .map(|score| (score.callers as f64, 1e6 / score.requests_per_second.median))
+                .collect();
+            let label = (*contender).to_owned();
+            (!points.is_empty()).then_some(Line { label, points })
+        });
+        let lines: Vec<Line> = contenders.collect();
+        plot::lines("time per request", "µs", "callers", &lines)
+    }
+
     fn ratio_columns(&self, column: impl Fn(&str) -> String) -> String {
         let ratios = self.scores.first().map(|score| score.ratios.as_slice());
         let baselines = ratios.unwrap_or_default().iter().map(|ratio| ratio.to);
         baselines.map(column).collect()
     }
 
-    /// Keeps the results beside the sources.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub(super) fn write(&self) -> Result<(), Failure> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
-        fs::create_dir_all(&folder)?;
-        fs::write(folder.join("dispatch.md"), self.to_markdown())?;
-        let mut json = serde_json::to_string_pretty(self)?;
-        json.push('\n');
-        fs::write(folder.join("dispatch.json"), json)?;
-        Ok(())
+    /// All of it, ready to be shown and kept.
+    pub(super) fn page(&self) -> Page<'_, Self> {
+        Page {
+            name: "dispatch",
+            report: self,
+            markdown: self.to_markdown(),
+            plots: vec![("time", self.plot())],
+        }
     }
 }
 
