@@ -4,32 +4,26 @@
 //! the crate knows; [`Cpu`] picks the best one that this machine has. The build needs no
 //! `target-cpu` flag. Nothing here is `unsafe`.
 
+// The decoder, which uses the rest, comes in steps.
+#![allow(dead_code, unused_imports)]
+
 mod elementwise;
-#[allow(dead_code)]
+mod floats;
 mod fused;
 mod gemm;
-#[allow(dead_code)]
 mod ggml;
-#[allow(dead_code)]
 mod linear;
-#[allow(dead_code)]
 mod matrix;
-#[allow(dead_code)]
 mod piece;
-#[allow(dead_code)]
+mod quantised;
 mod team;
 
 pub(crate) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
-#[allow(unused_imports)]
 pub(crate) use fused::{gate_by, rms_norm, rope_interleaved, soft_cap};
 pub(crate) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};
-#[allow(unused_imports)]
 pub(crate) use ggml::GgmlType;
-#[allow(unused_imports)]
 pub(crate) use linear::{LinearScratch, linear};
-#[allow(unused_imports)]
 pub(crate) use matrix::{Matrix, MatrixError};
-#[allow(unused_imports)]
 pub(crate) use team::Team;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -68,6 +62,16 @@ impl Cpu {
     /// How many `f32` one register holds.
     pub(crate) fn lanes(self) -> usize {
         self.lanes
+    }
+
+    /// AVX2 and FMA, where the instruction set in use has them.
+    #[cfg(target_arch = "x86_64")]
+    fn avx2(self) -> Option<pulp::x86::V3> {
+        match self.arch {
+            Arch::V3(simd) => Some(simd),
+            Arch::V4(simd) => Some(*simd),
+            _ => None,
+        }
     }
 
     fn run<Op: WithSimd>(self, op: Op) -> Op::Output {

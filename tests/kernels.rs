@@ -2,3 +2,7 @@
 
 #[path = "kernels/blocks.rs"]
 mod blocks;
+#[path = "kernels/products.rs"]
+mod products;
+#[path = "kernels/tensors.rs"]
+mod tensors;

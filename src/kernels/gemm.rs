@@ -29,7 +29,7 @@ pub(crate) fn packed_len(cpu: Cpu, k: usize, n: usize) -> usize {
 }
 
 /// Where column `column` begins in the packed data, and how far its next row lies.
-fn column_place(lanes: usize, k: usize, n: usize, column: usize) -> (usize, usize) {
+pub(super) fn column_place(lanes: usize, k: usize, n: usize, column: usize) -> (usize, usize) {
     let width = PANEL_REGISTERS * lanes;
     let first = column - column % width;
     let stride = width.min((n - first).next_multiple_of(lanes));
@@ -99,9 +99,38 @@ pub(crate) fn gemm(
         lda,
         b,
         bias,
+        onto: false,
         c,
         ldc,
     });
+}
+
+/// `c += a · b`, each sum going on from what is in `c`: a product cut along k into several calls
+/// gives the very same values as in one.
+pub(crate) fn gemm_onto(
+    cpu: Cpu,
+    m: usize,
+    a: &[f32],
+    lda: usize,
+    b: Packed<'_>,
+    c: &mut [f32],
+    ldc: usize,
+) {
+    cpu.run(Gemm {
+        m,
+        a,
+        lda,
+        b,
+        bias: &[],
+        onto: true,
+        c,
+        ldc,
+    });
+}
+
+/// Columns of a full panel.
+pub(crate) fn panel_width(cpu: Cpu) -> usize {
+    PANEL_REGISTERS * cpu.lanes()
 }
 
 struct Gemm<'a> {
@@ -110,6 +139,7 @@ struct Gemm<'a> {
     lda: usize,
     b: Packed<'a>,
     bias: &'a [f32],
+    onto: bool,
     c: &'a mut [f32],
     ldc: usize,
 }
@@ -136,6 +166,7 @@ impl WithSimd for Gemm<'_> {
                 } else {
                     &self.bias[first..first + count]
                 },
+                onto: self.onto,
                 c: &mut self.c[first..],
                 ldc: self.ldc,
                 count,
@@ -158,6 +189,7 @@ struct Strip<'a> {
     panel: &'a [f32],
     k: usize,
     bias: &'a [f32],
+    onto: bool,
     c: &'a mut [f32],
     ldc: usize,
     count: usize,
@@ -208,6 +240,15 @@ fn tile<S: Simd, const M: usize, const N: usize>(simd: S, strip: &mut Strip<'_>,
     let (steps, _) = panel.as_chunks::<N>();
     let steps = &steps[..k];
     let mut sums = [[simd.splat_f32s(0.0); N]; M];
+    if strip.onto {
+        for i in 0..M {
+            let line = &strip.c[(row + i) * strip.ldc..][..strip.count];
+            for j in 0..N {
+                let to = strip.count.min((j + 1) * S::F32_LANES);
+                sums[i][j] = simd.partial_load_f32s(&line[j * S::F32_LANES..to]);
+            }
+        }
+    }
     for p in 0..k {
         let b = steps[p];
         for i in 0..M {

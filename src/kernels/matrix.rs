@@ -1,8 +1,7 @@
 //! A linear layer's weight, in the format of its file or a like one.
 
-use half::{bf16, f16};
-
-use super::piece::{Levels, PIECE, Piece};
+use super::floats::Floats;
+use super::quantised::{Block, Form, Quantised, STRIP};
 use super::{Cpu, GgmlType};
 
 /// Why bytes do not make a matrix.
@@ -34,36 +33,44 @@ pub(crate) enum MatrixError {
         /// How many bytes there are.
         bytes: usize,
     },
-}
-
-fn is_supported(kind: GgmlType) -> bool {
-    let floating = matches!(kind, GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16);
-    floating || Levels::of(kind).is_some()
+    /// A block's scale is infinite or not a number: the file is damaged.
+    #[error("a block of {kind} has a scale that is not finite")]
+    NotFinite {
+        /// The type.
+        kind: GgmlType,
+    },
 }
 
 /// A linear layer's weight [rows = outputs, columns = inputs]; immutable, to be shared by workers.
 #[derive(Debug)]
 pub(crate) struct Matrix {
-    kind: GgmlType,
     rows: usize,
     columns: usize,
-    data: Vec<u8>,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    Floats(Floats),
+    Quantised(Quantised),
 }
 
 impl Matrix {
-    /// Takes a tensor's bytes as they lie in a file, row by row.
+    /// Takes a tensor's bytes as they lie in a file, row by row, and lays them out for products.
+    /// Done in parallel by the threads that rayon has where it is called.
     ///
     /// # Errors
-    /// [`MatrixError`] if the type has no kernels, if rows are not whole blocks or if there are
-    /// more or fewer bytes than the shape takes.
+    /// [`MatrixError`] if the type has no kernels, if rows are not whole blocks, if there are more
+    /// or fewer bytes than the shape takes, or if a block's scale is not finite.
     pub(crate) fn from_ggml(
-        _cpu: Cpu,
+        cpu: Cpu,
         kind: GgmlType,
         rows: usize,
         columns: usize,
         bytes: &[u8],
     ) -> Result<Self, MatrixError> {
-        if !is_supported(kind) {
+        let form = Form::of(kind);
+        if form.is_none() && !is_float(kind) {
             return Err(MatrixError::Unsupported { kind });
         }
         let row_bytes = kind
@@ -77,11 +84,17 @@ impl Matrix {
                 bytes: bytes.len(),
             });
         }
+        let values = match form {
+            None => Values::Floats(Floats::pack(cpu, kind, rows, columns, bytes)),
+            Some(form) => {
+                let packed = Quantised::pack(kind, form, rows, columns, bytes);
+                Values::Quantised(packed.ok_or(MatrixError::NotFinite { kind })?)
+            }
+        };
         Ok(Self {
-            kind,
             rows,
             columns,
-            data: bytes.to_vec(),
+            values,
         })
     }
 
@@ -95,22 +108,38 @@ impl Matrix {
         columns: usize,
         values: &[f32],
     ) -> Result<Self, MatrixError> {
-        let bytes: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        Self::from_ggml(cpu, GgmlType::F32, rows, columns, &bytes)
+        if rows.checked_mul(columns) != Some(values.len()) {
+            return Err(MatrixError::Bytes {
+                kind: GgmlType::F32,
+                rows,
+                columns,
+                bytes: size_of_val(values),
+            });
+        }
+        let packed = Floats::from_f32(cpu, rows, columns, values);
+        Ok(Self {
+            rows,
+            columns,
+            values: Values::Floats(packed),
+        })
     }
 
-    /// How many bytes [`Self::from_ggml`] will take; `None` if it would refuse.
+    /// How many bytes [`Self::from_ggml`] will take on this machine; `None` if it would refuse.
     pub(crate) fn estimated_bytes(kind: GgmlType, rows: usize, columns: usize) -> Option<u64> {
-        let row_bytes = is_supported(kind).then(|| kind.row_bytes(columns))??;
-        u64::try_from(row_bytes.checked_mul(rows)?).ok()
+        kind.row_bytes(columns)?.checked_mul(rows)?;
+        let bytes = match Form::of(kind) {
+            Some(form) => form.matrix_bytes(rows, columns)?,
+            None => Floats::matrix_bytes(Cpu::detect(), kind, rows, columns)?,
+        };
+        u64::try_from(bytes).ok()
     }
 
     /// How many bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.data.len()
+        match &self.values {
+            Values::Floats(floats) => floats.bytes(),
+            Values::Quantised(quantised) => quantised.bytes(),
+        }
     }
 
     /// Outputs.
@@ -123,37 +152,44 @@ impl Matrix {
         self.columns
     }
 
-    /// The values of one row, `columns` of them, as `f32`.
-    pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
-        let row_bytes = self.data.len() / self.rows.max(1);
-        let bytes = &self.data[row * row_bytes..(row + 1) * row_bytes];
-        let (pairs, _) = bytes.as_chunks::<2>();
-        match self.kind {
-            GgmlType::F32 => {
-                let (fours, _) = bytes.as_chunks::<4>();
-                for (out, four) in out.iter_mut().zip(fours) {
-                    *out = f32::from_le_bytes(*four);
-                }
-            }
-            GgmlType::F16 => {
-                for (out, pair) in out.iter_mut().zip(pairs) {
-                    *out = f16::from_le_bytes(*pair).to_f32();
-                }
-            }
-            GgmlType::Bf16 => {
-                for (out, pair) in out.iter_mut().zip(pairs) {
-                    *out = bf16::from_le_bytes(*pair).to_f32();
-                }
-            }
-            kind => {
-                let levels = Levels::of(kind).unwrap_or(Levels::Signed);
-                let (pieces, _) = out.as_chunks_mut::<PIECE>();
-                for (index, out) in pieces.iter_mut().enumerate() {
-                    if let Some(piece) = Piece::read(kind, bytes, index) {
-                        piece.values(levels, out);
-                    }
-                }
-            }
+    /// Whether it is multiplied by quantised activations.
+    pub(crate) fn is_quantised(&self) -> bool {
+        matches!(self.values, Values::Quantised(_))
+    }
+
+    /// How many rows make a unit: the work can be cut between units only.
+    pub(crate) fn unit(&self) -> usize {
+        match &self.values {
+            Values::Floats(floats) => floats.width(),
+            Values::Quantised(_) => STRIP,
         }
     }
+
+    /// The values of one row, `columns` of them, as `f32`.
+    pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
+        match &self.values {
+            Values::Floats(floats) => floats.read_row(row, out),
+            Values::Quantised(quantised) => quantised.read_row(row, out),
+        }
+    }
+
+    /// The products of some rows of activations, as floats and quantised, with the rows of units
+    /// `first ..`, as many as `rows` have room for: `rows[i]` is row `i`'s share of the result.
+    pub(crate) fn multiply(
+        &self,
+        cpu: Cpu,
+        x: &[f32],
+        blocks: &[Block],
+        first: usize,
+        rows: &mut [&mut [f32]],
+    ) {
+        match &self.values {
+            Values::Floats(floats) => floats.multiply(cpu, x, first, rows),
+            Values::Quantised(quantised) => quantised.multiply(cpu, blocks, first, rows),
+        }
+    }
+}
+
+fn is_float(kind: GgmlType) -> bool {
+    matches!(kind, GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16)
 }

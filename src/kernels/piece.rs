@@ -95,20 +95,6 @@ impl Piece {
         })
     }
 
-    /// Its 32 values.
-    pub(crate) fn values(&self, levels: Levels, out: &mut [f32; PIECE]) {
-        let scale = self.scale.to_f32();
-        let minimum = self.minimum.to_f32();
-        for (half, out) in out.chunks_exact_mut(PIECE / 2).enumerate() {
-            let scale = scale * f32::from(self.scales[half]);
-            let minimum = minimum * f32::from(self.minimums[half]);
-            let codes = &self.codes[half * PIECE / 2..];
-            for (value, code) in out.iter_mut().zip(codes) {
-                *value = scale * levels.level(*code) as f32 - minimum;
-            }
-        }
-    }
-
     /// A block that begins with its scale.
     fn plain(bytes: &[u8], codes: [u8; PIECE]) -> Self {
         Self {

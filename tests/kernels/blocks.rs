@@ -1,26 +1,8 @@
 //! What the file formats' blocks hold, against what the gguf package reads in the same bytes.
 
+use crate::tensors::{TYPES, scale_places, tensor};
 use modelpool::testing::kernels::{Linear, block, estimated_bytes, instruction_sets};
 use safetensors::SafeTensors;
-
-/// The types that can be computed with, by name and number.
-pub const TYPES: [(&str, u32); 15] = [
-    ("F32", 0),
-    ("F16", 1),
-    ("BF16", 30),
-    ("Q4_0", 2),
-    ("Q4_1", 3),
-    ("Q5_0", 6),
-    ("Q5_1", 7),
-    ("Q8_0", 8),
-    ("Q2_K", 10),
-    ("Q3_K", 11),
-    ("Q4_K", 12),
-    ("Q5_K", 13),
-    ("Q6_K", 14),
-    ("IQ4_NL", 20),
-    ("IQ4_XS", 23),
-];
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -52,12 +34,32 @@ fn rows_hold_what_the_gguf_package_reads() {
 #[test]
 fn loading_takes_what_was_estimated() {
     for (name, kind) in TYPES {
-        let (bytes, _) = reference(name);
-        for set in instruction_sets() {
-            let linear = Linear::new(set, 1, kind, 2, 512, &bytes).expect(name);
-            let estimated = estimated_bytes(kind, 2, 512).expect(name);
-            assert_eq!(linear.bytes() as u64, estimated, "{name}, {set}");
+        for (rows, columns) in [(2, 512), (24, 256), (37, 1280)] {
+            let bytes = tensor(kind, rows, columns, 3);
+            let linear = Linear::new("best", 1, kind, rows, columns, &bytes).expect(name);
+            let estimated = estimated_bytes(kind, rows, columns).expect(name);
+            assert_eq!(
+                linear.bytes() as u64,
+                estimated,
+                "{name}, {rows} x {columns}"
+            );
         }
+    }
+}
+
+#[test]
+fn what_memory_each_type_takes() {
+    // Bytes in memory over bytes in the file, of a large matrix.
+    let widened = [("Q2_K", 1.96), ("Q3_K", 1.33)];
+    for (name, kind) in TYPES {
+        let (rows, columns) = (4096, 4096);
+        let (block_columns, block_bytes) = block(kind).expect(name);
+        let in_file = rows * columns / block_columns * block_bytes;
+        let estimated = estimated_bytes(kind, rows, columns).expect(name);
+        let allowed = widened.iter().find(|entry| entry.0 == name);
+        let allowed = allowed.map_or(1.03, |entry| entry.1);
+        let ratio = estimated as f64 / in_file as f64;
+        assert!(ratio <= allowed, "{name}: {ratio}");
     }
 }
 
@@ -89,5 +91,18 @@ fn types_without_kernels_are_refused_by_name() {
         let refusal = Linear::new("best", 1, kind, 0, 0, &[]).expect_err(name);
         assert!(refusal.to_string().contains(name), "{refusal}");
         assert_eq!(estimated_bytes(kind, 1, 256), None);
+    }
+}
+
+#[test]
+fn a_scale_that_is_not_finite_is_refused() {
+    for (name, kind) in TYPES.into_iter().skip(3) {
+        let mut bytes = tensor(kind, 5, 512, 1);
+        let (_, block_bytes) = block(kind).expect(name);
+        let place = scale_places(kind)[0];
+        let at = bytes.len() - block_bytes + place;
+        bytes[at..at + 2].copy_from_slice(&[0, 0x7e]);
+        let refusal = Linear::new("best", 1, kind, 5, 512, &bytes).expect_err(name);
+        assert!(refusal.to_string().contains("not finite"), "{refusal}");
     }
 }

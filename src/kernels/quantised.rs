@@ -1,0 +1,107 @@
+//! Matrices of small whole numbers with scales, in a layout made for the products.
+//!
+//! Eight rows make a strip, in which four neighbouring columns of each of the eight lie side by
+//! side: one 32-byte register holds a step of four columns for eight rows, and what is summed up
+//! in its lane `r` is row `r`'s result; nothing is ever summed across lanes. The four activations
+//! of the step are the same for all rows, and a tile of activation rows shares each load of
+//! weights. The codes keep the bits that they have in the file; scales are laid out by eights.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod form;
+mod portable;
+mod strip;
+
+pub(crate) use activations::{Activations, Block};
+pub(crate) use form::Form;
+pub(crate) use strip::STRIP;
+
+use rayon::prelude::*;
+
+use super::piece::{PIECE, Piece};
+use super::{Cpu, GgmlType};
+use strip::Strip;
+
+/// Room for the first strip to begin at a cache line.
+const LINE: usize = 64;
+
+/// A quantised matrix, by strips of rows.
+#[derive(Debug)]
+pub(crate) struct Quantised {
+    form: Form,
+    blocks: usize,
+    data: Vec<u8>,
+    /// Where in `data` the first strip begins.
+    start: usize,
+}
+
+impl Quantised {
+    /// Lays out a tensor's bytes, whole rows of whole blocks; `None` if a block's scale is not
+    /// finite.
+    pub(crate) fn pack(
+        kind: GgmlType,
+        form: Form,
+        rows: usize,
+        columns: usize,
+        bytes: &[u8],
+    ) -> Option<Self> {
+        let blocks = columns / PIECE;
+        let strips = rows.div_ceil(STRIP);
+        let strip_bytes = form.strip_bytes(blocks);
+        let mut data = vec![0; strips * strip_bytes + LINE];
+        let start = data.as_ptr().align_offset(LINE).min(LINE);
+        let row_bytes = kind.row_bytes(columns)?;
+        if strip_bytes > 0 {
+            let source = bytes.par_chunks(STRIP * row_bytes);
+            let room = data[start..].par_chunks_exact_mut(strip_bytes);
+            room.zip(source).try_for_each(|(room, source)| {
+                for (lane, row) in source.chunks_exact(row_bytes).enumerate() {
+                    for block in 0..blocks {
+                        let piece = Piece::read(kind, row, block)?;
+                        form.put(room, blocks, lane, block, &piece)?;
+                    }
+                }
+                Some(())
+            })?;
+        }
+        Some(Self {
+            form,
+            blocks,
+            data,
+            start,
+        })
+    }
+
+    /// How many bytes it takes, but for a cache line.
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.len() - LINE
+    }
+
+    fn strip(&self, index: usize) -> Strip<'_> {
+        let size = self.form.strip_bytes(self.blocks);
+        let bytes = &self.data[self.start + index * size..][..size];
+        self.form.view(bytes, self.blocks)
+    }
+
+    /// The values of one row.
+    pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
+        let strip = self.strip(row / STRIP);
+        let (out, _) = out.as_chunks_mut::<PIECE>();
+        for (block, out) in out.iter_mut().enumerate() {
+            self.form.read(strip, row % STRIP, block, out);
+        }
+    }
+
+    /// The products of `x`'s rows with the rows of strips `first ..`, as many as `rows` have room
+    /// for: `rows[i]` is row `i`'s share of the result.
+    pub(crate) fn multiply(&self, cpu: Cpu, x: &[Block], first: usize, rows: &mut [&mut [f32]]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = cpu.avx2() {
+            avx2::multiply(simd, self, x, first, rows);
+            return;
+        }
+        let _ = cpu;
+        portable::multiply(self, x, first, rows);
+    }
+}
