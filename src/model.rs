@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,8 @@ pub(crate) struct ModelSettings {
     pub(crate) max_workers: Option<usize>,
     pub(crate) queue_capacity: Option<usize>,
     pub(crate) pinned: bool,
+    pub(crate) step_timeout: Option<Duration>,
+    pub(crate) load_timeout: Option<Duration>,
 }
 
 /// Everything that a pool needs to serve a model. To register it loads nothing.
@@ -122,6 +125,22 @@ impl<C: Capability> ModelSpec<C> {
         self
     }
 
+    /// Gives up a worker whose step runs longer than this; see
+    /// [`PoolConfig::step_timeout`](crate::PoolConfig::step_timeout).
+    #[must_use]
+    pub fn step_timeout(mut self, limit: Duration) -> Self {
+        self.settings.step_timeout = Some(limit);
+        self
+    }
+
+    /// Gives up a worker that loads for longer than this; see
+    /// [`PoolConfig::load_timeout`](crate::PoolConfig::load_timeout).
+    #[must_use]
+    pub fn load_timeout(mut self, limit: Duration) -> Self {
+        self.settings.load_timeout = Some(limit);
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<(), PoolError> {
         let invalid = |field, reason: &str| {
             Err(PoolError::InvalidConfig {
@@ -137,6 +156,12 @@ impl<C: Capability> ModelSpec<C> {
         }
         if self.settings.queue_capacity == Some(0) {
             return invalid("queue_capacity", "must be at least 1");
+        }
+        if self.settings.step_timeout == Some(Duration::ZERO) {
+            return invalid("step_timeout", "must be longer than zero");
+        }
+        if self.settings.load_timeout == Some(Duration::ZERO) {
+            return invalid("load_timeout", "must be longer than zero");
         }
         Ok(())
     }

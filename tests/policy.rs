@@ -4,5 +4,7 @@
 mod random;
 #[path = "policy/table.rs"]
 mod table;
+#[path = "policy/watch.rs"]
+mod watch;
 #[path = "policy/world.rs"]
 mod world;

@@ -10,5 +10,9 @@ mod lifecycle;
 mod memory;
 #[path = "pool/requests.rs"]
 mod requests;
+#[path = "pool/settings.rs"]
+mod settings;
+#[path = "pool/stalls.rs"]
+mod stalls;
 #[path = "pool/universe.rs"]
 mod universe;

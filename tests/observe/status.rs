@@ -254,6 +254,7 @@ async fn the_status_is_json_under_these_names() {
             "expired": 0,
             "interrupted": 0,
             "poisoned": 0,
+            "stalled": 0,
             "unserved": 0,
             "shut_down": 0,
             "redelivered": 0,
@@ -261,6 +262,7 @@ async fn the_status_is_json_under_these_names() {
             "tokens": { "prompt": 0, "reused": 0, "generated": 0, "put_off": 0 },
             "loads": 1,
             "worker_failures": 0,
+            "worker_stalls": 0,
         })
     );
 

@@ -23,6 +23,7 @@ enum Event {
     Crash(Index),
     LoadFails(Index),
     Returns(Index),
+    ComesBack(Index),
     Pass(u32),
 }
 
@@ -41,16 +42,19 @@ fn event() -> impl Strategy<Value = Event> {
         1 => index().prop_map(Event::Crash),
         1 => index().prop_map(Event::LoadFails),
         4 => index().prop_map(Event::Returns),
+        2 => index().prop_map(Event::ComesBack),
         4 => (1u32..90_000).prop_map(Event::Pass),
     ]
 }
 
-fn models() -> impl Strategy<Value = Vec<(u64, usize, usize, bool)>> {
+/// Megabytes, least and most workers, pinned, and whether steps and loads have limits.
+fn models() -> impl Strategy<Value = Vec<(u64, usize, usize, bool, bool)>> {
     let one = (
         1u64..1200,
         0usize..3,
         1usize..6,
         proptest::bool::weighted(0.1),
+        any::<bool>(),
     );
     proptest::collection::vec(one, 1..6)
 }
@@ -74,9 +78,14 @@ fn check(world: &World, plans: &[(ModelId, ModelPlan)]) {
     let live: u64 = world
         .workers()
         .values()
+        .chain(world.abandoned().values())
         .map(|worker| worker.model.0 / 100 * MIB)
         .sum();
-    assert_eq!(world.reserved(), live, "reserved is what live workers hold");
+    assert_eq!(
+        world.reserved(),
+        live,
+        "reserved is what live and abandoned workers hold"
+    );
     assert!(world.peak() <= world.limit(), "never above the limit");
     for (id, plan) in plans {
         let workers = world
@@ -107,12 +116,14 @@ proptest! {
         let plans: Vec<(ModelId, ModelPlan)> = models
             .iter()
             .enumerate()
-            .map(|(number, &(mb, min_workers, max_workers, pinned))| {
+            .map(|(number, &(mb, min_workers, max_workers, pinned, watched))| {
                 let id = mb * 100 + number as u64;
                 let plan = ModelPlan {
                     min_workers: min_workers.min(max_workers),
                     max_workers,
                     pinned,
+                    step_timeout: if watched { Duration::from_secs(30) } else { Duration::MAX },
+                    load_timeout: if watched { Duration::from_secs(90) } else { Duration::MAX },
                     ..plan(mb)
                 };
                 (world.model(id, plan.clone()), plan)
@@ -158,6 +169,12 @@ proptest! {
                         world.exit(worker, Exit::Retired);
                     }
                 }
+                Event::ComesBack(index) => {
+                    let away: Vec<WorkerId> = world.abandoned().keys().copied().collect();
+                    if !away.is_empty() {
+                        world.exit(away[index.index(away.len())], Exit::Retired);
+                    }
+                }
                 Event::Pass(milliseconds) => {
                     world.now += Duration::from_millis(milliseconds.into());
                 }
@@ -177,6 +194,10 @@ proptest! {
                 .collect();
             for worker in loading {
                 world.ready(worker);
+            }
+            let away: Vec<WorkerId> = world.abandoned().keys().copied().collect();
+            for worker in away {
+                world.exit(worker, Exit::Retired);
             }
             let returning: Vec<WorkerId> = world
                 .workers()
@@ -219,7 +240,8 @@ proptest! {
 
         // And at the end nothing is left.
         world.policy.close();
-        let all: Vec<WorkerId> = world.workers().keys().copied().collect();
+        let away = world.abandoned().keys();
+        let all: Vec<WorkerId> = world.workers().keys().chain(away).copied().collect();
         for worker in all {
             world.exit(worker, Exit::Retired);
         }

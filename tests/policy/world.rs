@@ -34,6 +34,8 @@ struct State {
     ledger: Arc<Ledger>,
     queues: BTreeMap<ModelId, QueueView>,
     workers: BTreeMap<WorkerId, FakeWorker>,
+    /// Given up: their threads have not returned, and hold their memory.
+    abandoned: BTreeMap<WorkerId, FakeWorker>,
 }
 
 /// What the policy did, in words that a table can hold.
@@ -41,6 +43,7 @@ struct State {
 pub enum Did {
     Start(ModelId, WorkerId, StartReason),
     Retire(WorkerId, RetireReason),
+    Abandon(WorkerId),
     Fail(ModelId, &'static str),
 }
 
@@ -80,6 +83,7 @@ pub fn config() -> PolicyConfig {
             window: Duration::from_secs(60),
             cooldown: Duration::from_secs(15),
         },
+        max_stalled_workers: 2,
         seed: 1,
     }
 }
@@ -91,6 +95,8 @@ pub fn plan(mb: u64) -> ModelPlan {
         min_workers: 0,
         max_workers: 4,
         pinned: false,
+        step_timeout: Duration::MAX,
+        load_timeout: Duration::MAX,
     }
 }
 
@@ -109,6 +115,7 @@ impl World {
                 ledger: Ledger::new(limit, || {}),
                 queues: BTreeMap::new(),
                 workers: BTreeMap::new(),
+                abandoned: BTreeMap::new(),
             },
         }
     }
@@ -164,6 +171,10 @@ impl World {
         &self.state.workers
     }
 
+    pub fn abandoned(&self) -> &BTreeMap<WorkerId, FakeWorker> {
+        &self.state.abandoned
+    }
+
     pub fn reserved(&self) -> u64 {
         self.state.ledger.reserved_bytes()
     }
@@ -186,8 +197,10 @@ impl World {
     }
 
     pub fn busy(&mut self, worker: WorkerId) {
+        let now = self.now;
         if let Some(state) = self.state.workers.get_mut(&worker) {
             state.view.idle_since = None;
+            state.view.working_since = Some(now);
         }
     }
 
@@ -195,6 +208,7 @@ impl World {
         let now = self.now;
         if let Some(state) = self.state.workers.get_mut(&worker) {
             state.view.idle_since = Some(now);
+            state.view.working_since = None;
             state.view.answered += 1;
         }
     }
@@ -202,6 +216,7 @@ impl World {
     pub fn exit(&mut self, worker: WorkerId, exit: Exit) {
         // The thread gives its memory back before anybody hears of its end.
         self.state.workers.remove(&worker);
+        self.state.abandoned.remove(&worker);
         self.policy.exited(worker, exit, self.now);
     }
 
@@ -259,11 +274,18 @@ impl World {
                 state.retiring = true;
                 Did::Retire(worker, reason)
             }
+            Action::Abandon { worker, .. } => {
+                let state = self.state.workers.remove(&worker).expect("a live worker");
+                self.state.abandoned.insert(worker, state);
+                Did::Abandon(worker)
+            }
             Action::FailQueued { model, error } => {
                 self.queue(model, 0);
                 let what = match error {
                     PoolError::LoadFailed { .. } => "load failed",
                     PoolError::Unavailable { .. } => "unavailable",
+                    PoolError::Stalled { .. } => "stalled",
+                    PoolError::TooManyStalled { .. } => "too many stalled",
                     PoolError::Internal(_) => "never fits",
                     _ => "something else",
                 };

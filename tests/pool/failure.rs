@@ -2,23 +2,11 @@
 
 use std::time::Duration;
 
-use modelpool::pool::core::{
-    EventKind, PoolConfig, PoolError, Priority, RequestOptions, RestartConfig,
-};
+use modelpool::pool::core::{EventKind, PoolError, Priority, RequestOptions};
 use modelpool::testing::{Act, Point, RecitalRequest, Steering};
 
+use crate::settings::restarting_at_once;
 use crate::universe::{Universe, config, within};
-
-/// Restarts at once, so that a test need not wait for a backoff.
-fn restarting_at_once() -> PoolConfig {
-    PoolConfig {
-        restart: RestartConfig {
-            initial_backoff: Duration::ZERO,
-            ..RestartConfig::default()
-        },
-        ..config()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_survives_the_panic_of_its_worker() {

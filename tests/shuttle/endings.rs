@@ -17,7 +17,7 @@ fn the_answer_the_caller_and_the_abandoning_supervisor_race() {
         let answer = rig.push(7, Priority::Interactive);
         let hand: Arc<Hand<Echo>> = Arc::new(Hand::new("echo".to_owned()));
         let job = rig.lanes.try_lane(Priority::Interactive).unwrap();
-        let slot = hand.put(job);
+        let slot = hand.put(job).ok().unwrap();
         let worker = thread::spawn({
             let hand = Arc::clone(&hand);
             move || {
@@ -27,7 +27,7 @@ fn the_answer_the_caller_and_the_abandoning_supervisor_race() {
         });
         let abandoner = thread::spawn({
             let hand = Arc::clone(&hand);
-            move || hand.fail_all(&PoolError::ShuttingDown)
+            move || hand.close(&PoolError::ShuttingDown)
         });
         let caller = thread::spawn({
             let rig = rig.clone();
@@ -60,6 +60,40 @@ fn the_answer_the_caller_and_the_abandoning_supervisor_race() {
 }
 
 #[test]
+fn a_hand_that_closes_answers_what_it_has_and_gives_back_what_comes_later() {
+    explore(3_000, || {
+        let rig = Rig::new(1, 1);
+        let mut answer = rig.push(7, Priority::Interactive);
+        let hand: Arc<Hand<Echo>> = Arc::new(Hand::new("echo".to_owned()));
+        let worker = thread::spawn({
+            let (hand, rig) = (Arc::clone(&hand), rig.clone());
+            move || {
+                let job = rig.lanes.try_lane(Priority::Interactive).unwrap();
+                match hand.put(job) {
+                    Ok(slot) => hand.finish(slot, 7),
+                    Err(job) => rig.lanes.push_front(job),
+                }
+            }
+        });
+        let closed = hand.close(&PoolError::ShuttingDown);
+        worker.join().unwrap();
+
+        assert!(hand.is_closed());
+        assert_eq!(hand.len(), 0);
+        let metrics = rig.metrics();
+        match answer.try_recv() {
+            Ok(Ok(item)) => assert_eq!((item, metrics.answered), (7, 1)),
+            Ok(Err(_)) => assert_eq!((closed, metrics.shut_down), (1, 1)),
+            Err(_) => {
+                assert_eq!((rig.lanes.queued(), metrics.ended()), (1, 0));
+                rig.lanes.fail_queued(&PoolError::ShuttingDown);
+            }
+        }
+        rig.assert_rest();
+    });
+}
+
+#[test]
 fn a_job_that_a_dying_worker_returns_is_not_lost_when_the_lanes_close() {
     explore(3_000, || {
         let rig = Rig::new(2, 1);
@@ -72,7 +106,7 @@ fn a_job_that_a_dying_worker_returns_is_not_lost_when_the_lanes_close() {
             move || {
                 let hand: Hand<Echo> = Hand::new("echo".to_owned());
                 if let Some(job) = rig.lanes.try_lane(Priority::Interactive) {
-                    hand.put(job);
+                    drop(hand.put(job));
                 }
                 hand.drop_all();
             }

@@ -15,7 +15,7 @@ fn a_job_that_comes_back_when_the_last_proxy_goes_is_seen_or_reported() {
         rig.lanes.set_proxies(1);
         let answer = rig.push(1, Priority::Interactive);
         let hand: Hand<Echo> = Hand::new("echo".to_owned());
-        hand.put(rig.lanes.try_lane(Priority::Interactive).unwrap());
+        drop(hand.put(rig.lanes.try_lane(Priority::Interactive).unwrap()));
         let dying = thread::spawn(move || hand.drop_all());
         // The supervisor: the last worker is off the books, then it looks at the queue.
         rig.lanes.set_proxies(0);

@@ -193,7 +193,7 @@ impl Worker {
                     continue;
                 };
                 let request = job.request().map_or(0, |request| **request);
-                let slot = hand.put(job);
+                let slot = hand.put(job).ok().unwrap();
                 serve(request);
                 hand.finish(slot, request);
             }

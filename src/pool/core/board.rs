@@ -1,6 +1,6 @@
 //! What a worker shows of itself.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -24,16 +24,20 @@ pub enum WorkerState {
     Draining,
     /// Its thread has ended.
     Released,
+    /// It was given up: its step or load exceeded a limit, or it outlived a grace. Its memory
+    /// stays reserved until its thread returns.
+    Abandoned,
 }
 
 impl WorkerState {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Reserved,
         Self::Loading,
         Self::Idle,
         Self::Busy,
         Self::Draining,
         Self::Released,
+        Self::Abandoned,
     ];
 }
 
@@ -49,6 +53,9 @@ pub(crate) struct WorkerBoard {
     answered: AtomicU64,
     /// Blocks of its cache: how many there are (0 where there is no cache), used and kept.
     cache: [AtomicU64; 3],
+    /// Since when it has been at its present step, in nanoseconds from `epoch`; 0 while it is not.
+    working_since: AtomicU64,
+    abandoned: AtomicBool,
 }
 
 impl WorkerBoard {
@@ -62,19 +69,52 @@ impl WorkerBoard {
             idle_since: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             cache: Default::default(),
+            working_since: AtomicU64::new(0),
+            abandoned: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn state(&self) -> WorkerState {
-        WorkerState::ALL[usize::from(self.state.load(Ordering::Acquire))]
+        let state = WorkerState::ALL[usize::from(self.state.load(Ordering::SeqCst))];
+        if state != WorkerState::Released && self.abandoned.load(Ordering::Acquire) {
+            return WorkerState::Abandoned;
+        }
+        state
+    }
+
+    /// The worker is given up; what its thread still says of itself is of no interest.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// The worker begins something that has a time limit.
+    pub(crate) fn begin_work(&self, now: Instant) {
+        let since = self.nanos(now).max(1);
+        self.working_since.store(since, Ordering::Release);
+    }
+
+    pub(crate) fn end_work(&self) {
+        self.working_since.store(0, Ordering::Release);
+    }
+
+    pub(crate) fn working_since(&self) -> Option<Instant> {
+        match self.working_since.load(Ordering::Acquire) {
+            0 => None,
+            since => Some(self.epoch + Duration::from_nanos(since)),
+        }
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn set_state(&self, state: WorkerState) {
         if state == WorkerState::Idle {
-            let nanos = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.idle_since.store(nanos, Ordering::Release);
+            let since = self.nanos(Instant::now());
+            self.idle_since.store(since, Ordering::Release);
         }
-        self.state.store(state as u8, Ordering::Release);
+        self.state.store(state as u8, Ordering::SeqCst);
     }
 
     pub(crate) fn idle_since(&self) -> Option<Instant> {

@@ -65,6 +65,16 @@ pub struct PoolConfig {
     pub batch_turn_every: usize,
     /// How many threads the models of this pool compute with in all. Default: the number of cores.
     pub compute_threads: usize,
+    /// A step that runs longer than this is given up with its worker: what it had in hand is
+    /// answered [`PoolError::Stalled`], and another worker is started if memory allows. Default
+    /// 60 s; [`Duration::MAX`] waits for ever; a model may override it.
+    pub step_timeout: Duration,
+    /// The same for a load, which answers what waits for the model if no other worker lives.
+    /// Default 10 min; [`Duration::MAX`] waits for ever; a model may override it.
+    pub load_timeout: Duration,
+    /// While this many threads of one model were given up and have not returned, it gets no new
+    /// worker, and with none left its callers are told [`PoolError::TooManyStalled`]. Default 4.
+    pub max_stalled_workers: usize,
     /// What happens after failures.
     pub restart: RestartConfig,
     /// Seeds the jitter of restarts, so that a test can repeat it. Default: random.
@@ -86,6 +96,9 @@ impl Default for PoolConfig {
             default_deadline: Duration::from_secs(60),
             batch_turn_every: 4,
             compute_threads: cores,
+            step_timeout: Duration::from_secs(60),
+            load_timeout: Duration::from_secs(600),
+            max_stalled_workers: 4,
             restart: RestartConfig::default(),
             jitter_seed: None,
         }
@@ -106,6 +119,9 @@ impl fmt::Debug for PoolConfig {
             .field("default_deadline", &self.default_deadline)
             .field("batch_turn_every", &self.batch_turn_every)
             .field("compute_threads", &self.compute_threads)
+            .field("step_timeout", &self.step_timeout)
+            .field("load_timeout", &self.load_timeout)
+            .field("max_stalled_workers", &self.max_stalled_workers)
             .field("restart", &self.restart)
             .field("jitter_seed", &self.jitter_seed)
             .finish()
@@ -124,6 +140,7 @@ impl PoolConfig {
             ("queue_capacity", self.queue_capacity),
             ("batch_turn_every", self.batch_turn_every),
             ("compute_threads", self.compute_threads),
+            ("max_stalled_workers", self.max_stalled_workers),
             ("restart.max_failures", self.restart.max_failures),
         ];
         for (field, value) in positive {
@@ -150,6 +167,8 @@ impl PoolConfig {
             ("expand_after", self.expand_after),
             ("idle_after", self.idle_after),
             ("default_deadline", self.default_deadline),
+            ("step_timeout", self.step_timeout),
+            ("load_timeout", self.load_timeout),
             ("restart.window", self.restart.window),
         ];
         for (field, value) in durations {

@@ -88,6 +88,25 @@ pub enum PoolError {
         /// How many items had been sent.
         items_sent: u64,
     },
+    /// The request was in a step that ran longer than the model's `step_timeout`, or waited for a
+    /// load that ran longer than its `load_timeout`. It is not tried again; of a stream, items may
+    /// have been sent before.
+    #[error("a worker of model {model} was given up after {after:?} without a sign of life")]
+    Stalled {
+        /// The model.
+        model: String,
+        /// The limit that was exceeded.
+        after: Duration,
+    },
+    /// Too many of the model's threads were given up and have not returned: each keeps its memory,
+    /// so no more are started.
+    #[error("{threads} stalled threads of model {model} have not returned; it gets no more")]
+    TooManyStalled {
+        /// The model.
+        model: String,
+        /// How many there are.
+        threads: usize,
+    },
     /// The pool is shutting down, or has shut down.
     #[error("the pool is shutting down")]
     ShuttingDown,

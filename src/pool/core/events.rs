@@ -79,8 +79,17 @@ pub enum EventKind {
     Retired,
     /// The worker ended to make room for another model.
     Evicted,
+    /// The worker's step or load exceeded its limit: it is given up, and its callers are answered.
+    Stalled {
+        /// The limit.
+        after: Duration,
+        /// It was a load.
+        while_loading: bool,
+    },
     /// The worker's thread did not come back in time; its memory stays reserved until it does.
     Abandoned,
+    /// The thread of an abandoned worker has ended after all; its memory is free again.
+    Returned,
     /// Everything that waited for the model was answered with an error.
     Refused {
         /// How many requests.

@@ -6,12 +6,14 @@ use std::time::Instant;
 use super::capability::{Capability, Slot};
 use super::error::PoolError;
 use super::job::Job;
-use super::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::models::ModelError;
 
 struct Places<C: Capability> {
     jobs: Vec<Option<Job<C>>>,
     free: Vec<usize>,
+    /// The worker was given up: it takes nothing up any more.
+    closed: bool,
 }
 
 impl<C: Capability> Default for Places<C> {
@@ -19,6 +21,7 @@ impl<C: Capability> Default for Places<C> {
         Self {
             jobs: Vec::new(),
             free: Vec::new(),
+            closed: false,
         }
     }
 }
@@ -33,6 +36,7 @@ pub(crate) struct Hand<C: Capability> {
     answered: AtomicU64,
     /// How many jobs the places hold, to be read without the lock.
     held: AtomicUsize,
+    closed: AtomicBool,
 }
 
 impl<C: Capability> Hand<C> {
@@ -42,6 +46,7 @@ impl<C: Capability> Hand<C> {
             model,
             answered: AtomicU64::new(0),
             held: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -50,16 +55,21 @@ impl<C: Capability> Hand<C> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn put(&self, mut job: Job<C>) -> Slot {
+    /// Takes a job up; a hand that is closed gives it back.
+    pub(crate) fn put(&self, mut job: Job<C>) -> Result<Slot, Job<C>> {
+        let mut places = self.lock();
+        if places.closed {
+            drop(places);
+            return Err(job);
+        }
         job.take_in_hand();
         self.held.fetch_add(1, Ordering::AcqRel);
-        let mut places = self.lock();
         if let Some(free) = places.free.pop() {
             places.jobs[free] = Some(job);
-            return Slot(free);
+            return Ok(Slot(free));
         }
         places.jobs.push(Some(job));
-        Slot(places.jobs.len() - 1)
+        Ok(Slot(places.jobs.len() - 1))
     }
 
     fn take(&self, slot: Slot) -> Option<Job<C>> {
@@ -138,26 +148,36 @@ impl<C: Capability> Hand<C> {
             .collect()
     }
 
-    fn take_all(&self) -> Places<C> {
+    fn take_all(&self, close: bool) -> Vec<Option<Job<C>>> {
         let mut places = self.lock();
         self.held.store(0, Ordering::Release);
-        std::mem::take(&mut *places)
+        places.free.clear();
+        if close {
+            places.closed = true;
+            self.closed.store(true, Ordering::SeqCst);
+        }
+        std::mem::take(&mut places.jobs)
     }
 
-    /// Answers everything in hand with `error`; what the worker still computes for it is dropped.
-    pub(crate) fn fail_all(&self, error: &PoolError) -> usize {
-        let places = self.take_all();
+    /// Answers everything in hand with `error`, and takes nothing up any more; what the worker
+    /// still computes goes nowhere.
+    pub(crate) fn close(&self, error: &PoolError) -> usize {
         let mut failed = 0;
-        for job in places.jobs.into_iter().flatten() {
+        for job in self.take_all(true).into_iter().flatten() {
             job.fail(error.clone());
             failed += 1;
         }
         failed
     }
 
+    /// The worker was given up, and its thread is to end without touching anything.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Drops everything in hand: each job goes back to its lane or ends, as its history has it.
     pub(crate) fn drop_all(&self) {
-        drop(self.take_all());
+        drop(self.take_all(false));
     }
 
     /// Visits the jobs in hand.

@@ -17,7 +17,9 @@
 //! | `modelpool_put_off_total` | counter | `model` | times a sequence lost its place in a cache to others |
 //! | `modelpool_load_seconds` | histogram | `model` | loads that succeeded |
 //! | `modelpool_workers` | gauge | `model` | live workers |
-//! | `modelpool_worker_failures_total` | counter | `model` | loads that failed and workers that crashed |
+//! | `modelpool_worker_failures_total` | counter | `model` | loads that failed, workers that crashed or stalled |
+//! | `modelpool_worker_stalls_total` | counter | `model` | workers given up because a step or load exceeded its limit |
+//! | `modelpool_abandoned_workers` | gauge | `model` | threads given up that have not returned |
 //! | `modelpool_reserved_bytes` | gauge | | bytes reserved in the pool's ledger |
 
 use std::fmt;
@@ -48,6 +50,8 @@ pub enum Ending {
     Interrupted,
     /// Two workers died with it in hand.
     Poisoned,
+    /// Its step, or the load that it waited for, exceeded its limit.
+    Stalled,
     /// The model could not be had: memory, a failed load, an open breaker.
     Unserved,
     /// The pool shut down.
@@ -55,13 +59,14 @@ pub enum Ending {
 }
 
 impl Ending {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Answered,
         Self::Failed,
         Self::Cancelled,
         Self::Expired,
         Self::Interrupted,
         Self::Poisoned,
+        Self::Stalled,
         Self::Unserved,
         Self::ShutDown,
     ];
@@ -75,6 +80,7 @@ impl Ending {
             Self::Expired => "expired",
             Self::Interrupted => "interrupted",
             Self::Poisoned => "poisoned",
+            Self::Stalled => "stalled",
             Self::Unserved => "unserved",
             Self::ShutDown => "shut_down",
         }
@@ -86,6 +92,7 @@ impl Ending {
             PoolError::DeadlineExceeded { .. } => Self::Expired,
             PoolError::Interrupted { .. } => Self::Interrupted,
             PoolError::Poisoned { .. } => Self::Poisoned,
+            PoolError::Stalled { .. } => Self::Stalled,
             PoolError::ShuttingDown => Self::ShutDown,
             _ => Self::Unserved,
         }
@@ -112,6 +119,8 @@ pub struct PoolMetrics {
     pub interrupted: u64,
     /// Requests given up after two workers died with them.
     pub poisoned: u64,
+    /// Requests whose step, or whose model's load, exceeded its limit.
+    pub stalled: u64,
     /// Requests whose model could not be had.
     pub unserved: u64,
     /// Requests ended by the pool's shutdown.
@@ -124,8 +133,10 @@ pub struct PoolMetrics {
     pub tokens: TokenCounts,
     /// Loads that succeeded.
     pub loads: u64,
-    /// Loads that failed and workers that crashed.
+    /// Loads that failed, and workers that crashed or stalled.
     pub worker_failures: u64,
+    /// Workers given up because a step or a load exceeded its limit.
+    pub worker_stalls: u64,
 }
 
 impl PoolMetrics {
@@ -137,6 +148,7 @@ impl PoolMetrics {
             + self.expired
             + self.interrupted
             + self.poisoned
+            + self.stalled
             + self.unserved
             + self.shut_down
     }
@@ -153,6 +165,7 @@ pub(crate) struct ModelStats {
     tokens: Mutex<TokenCounts>,
     loads: AtomicU64,
     worker_failures: AtomicU64,
+    worker_stalls: AtomicU64,
     recorder: Recorder,
 }
 
@@ -162,6 +175,7 @@ struct Recorder {
     refused: Counter,
     redelivered: Counter,
     worker_failures: Counter,
+    worker_stalls: Counter,
     request_seconds: Histogram,
     queue_seconds: Histogram,
     step_seconds: Histogram,
@@ -171,6 +185,7 @@ struct Recorder {
     put_off: Counter,
     load_seconds: Histogram,
     workers: Gauge,
+    abandoned: Gauge,
 }
 
 impl fmt::Debug for ModelStats {
@@ -189,6 +204,8 @@ impl ModelStats {
             refused: counter!("modelpool_refused_total", "model" => model.clone()),
             redelivered: counter!("modelpool_redelivered_total", "model" => model.clone()),
             worker_failures: counter!("modelpool_worker_failures_total", "model" => model.clone()),
+            worker_stalls: counter!("modelpool_worker_stalls_total", "model" => model.clone()),
+            abandoned: gauge!("modelpool_abandoned_workers", "model" => model.clone()),
             request_seconds: histogram!("modelpool_request_seconds", "model" => model.clone()),
             queue_seconds: histogram!("modelpool_queue_seconds", "model" => model.clone()),
             step_seconds: histogram!("modelpool_step_seconds", "model" => model.clone()),
@@ -209,6 +226,7 @@ impl ModelStats {
             tokens: Mutex::default(),
             loads: AtomicU64::new(0),
             worker_failures: AtomicU64::new(0),
+            worker_stalls: AtomicU64::new(0),
             recorder,
         }
     }
@@ -267,6 +285,15 @@ impl ModelStats {
         self.recorder.worker_failures.increment(1);
     }
 
+    pub(crate) fn worker_stalled(&self) {
+        self.worker_stalls.fetch_add(1, Ordering::Relaxed);
+        self.recorder.worker_stalls.increment(1);
+    }
+
+    pub(crate) fn abandoned(&self, count: usize) {
+        self.recorder.abandoned.set(count as f64);
+    }
+
     pub(crate) fn workers(&self, count: usize) {
         self.recorder.workers.set(count as f64);
     }
@@ -282,6 +309,7 @@ impl ModelStats {
             expired: ending(Ending::Expired),
             interrupted: ending(Ending::Interrupted),
             poisoned: ending(Ending::Poisoned),
+            stalled: ending(Ending::Stalled),
             unserved: ending(Ending::Unserved),
             shut_down: ending(Ending::ShutDown),
             redelivered: self.redelivered.load(Ordering::Relaxed),
@@ -289,6 +317,7 @@ impl ModelStats {
             tokens: *self.tokens.lock().unwrap_or_else(PoisonError::into_inner),
             loads: self.loads.load(Ordering::Relaxed),
             worker_failures: self.worker_failures.load(Ordering::Relaxed),
+            worker_stalls: self.worker_stalls.load(Ordering::Relaxed),
         }
     }
 }

@@ -13,6 +13,7 @@ mod plan;
 mod room;
 mod starts;
 mod view;
+mod watch;
 
 pub use action::{Action, Decision, Exit, RetireReason, StartReason};
 pub use plan::{ModelPlan, PolicyConfig};
@@ -33,6 +34,8 @@ pub struct Policy {
     rng: fastrand::Rng,
     models: BTreeMap<ModelId, Model>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Workers that were given up and whose threads have not returned.
+    abandoned: BTreeMap<WorkerId, ModelId>,
     /// Models that have work, workers or failures; all others cost a decision nothing.
     active: BTreeSet<ModelId>,
     next_worker: u64,
@@ -48,6 +51,7 @@ impl Policy {
             rng,
             models: BTreeMap::new(),
             workers: BTreeMap::new(),
+            abandoned: BTreeMap::new(),
             active: BTreeSet::new(),
             next_worker: 0,
             closing: false,
@@ -93,6 +97,7 @@ impl Policy {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
+        worker.loaded = true;
         if worker.phase == Phase::Loading {
             worker.phase = Phase::Ready;
             worker.load_time = now.saturating_duration_since(worker.loading_since);
@@ -109,6 +114,13 @@ impl Policy {
 
     /// A worker is gone, its memory released.
     pub fn exited(&mut self, id: WorkerId, exit: Exit, now: Instant) {
+        if let Some(model) = self.abandoned.remove(&id) {
+            // It was counted as failed when it was given up.
+            if let Some(model) = self.models.get_mut(&model) {
+                model.stalled.remove(&id);
+            }
+            return;
+        }
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
@@ -129,7 +141,14 @@ impl Policy {
             Exit::Crashed if worker.phase == Phase::Retiring => {}
             Exit::Crashed => model.to_replace += 1,
         }
+        self.count_failure(worker.model, id, now);
+    }
 
+    /// Sets the backoff, and opens the breaker if that was one failure too many.
+    fn count_failure(&mut self, id: ModelId, worker: WorkerId, now: Instant) {
+        let Some(model) = self.models.get_mut(&id) else {
+            return;
+        };
         let restart = self.config.restart;
         model.failures.push_back(now);
         forget_old(&mut model.failures, restart.window, now);
@@ -138,7 +157,7 @@ impl Policy {
         model.not_before = Some(now + backoff);
 
         let failed_trial =
-            matches!(model.breaker, Breaker::HalfOpen { trial } if trial == Some(id));
+            matches!(model.breaker, Breaker::HalfOpen { trial } if trial == Some(worker));
         if failed_trial || failures >= restart.max_failures {
             model.breaker = Breaker::Open {
                 until: now + restart.cooldown,
@@ -189,12 +208,20 @@ impl Policy {
         if self.closing {
             return decision;
         }
+        let ids = self.by_waiting_time();
+        // First, so that nobody counts on memory that will not come.
+        for &id in &ids {
+            self.watch(id, now, view, &mut decision);
+        }
         let mut budget = Budget::new(self, view);
-        for id in self.by_waiting_time() {
+        for &id in &ids {
             self.settle_breaker(id, now, view);
             self.decide_starts(id, now, view, &mut budget, &mut decision);
             self.decide_idle(id, now, view, &mut decision);
             self.drop_if_quiet(id, view);
+        }
+        for &id in &ids {
+            self.watch_next(id, now, view, &mut decision);
         }
         decision
     }

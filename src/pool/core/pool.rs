@@ -85,6 +85,7 @@ impl Pool {
             cold_start_workers: config.cold_start_workers,
             expand_after: config.expand_after,
             idle_after: config.idle_after,
+            max_stalled_workers: config.max_stalled_workers,
             restart: config.restart,
             seed: config.jitter_seed.unwrap_or_else(|| fastrand::u64(..)),
         };

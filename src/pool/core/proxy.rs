@@ -173,7 +173,7 @@ impl<C: Capability> Actor for Proxy<C> {
                 state.orders.give(Control::Retire);
             }
             ProxyMessage::Command(ProxyCommand::Abandon(error)) => {
-                state.hand.fail_all(&error);
+                state.hand.close(&error);
                 myself.stop(Some(ABANDONED.to_owned()));
             }
             ProxyMessage::Report(WorkerReport::Ready) => {

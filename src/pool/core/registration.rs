@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRef, MessagingErr, SpawnErr};
 
-use super::board::WorkerBoard;
+use super::board::{WorkerBoard, WorkerState};
 use super::capability::Capability;
 use super::config::PoolConfig;
 use super::error::PoolError;
@@ -119,6 +119,8 @@ pub(crate) struct Registration<C: Capability> {
     routes: ArcSwap<Vec<Route<C>>>,
     /// Workers that were told to end and get no more requests, but have not ended yet.
     leaving: Mutex<Vec<Arc<WorkerBoard>>>,
+    /// Workers that were given up and whose threads have not returned.
+    abandoned: Mutex<Vec<Arc<WorkerBoard>>>,
     unavailable_until: Mutex<Option<Instant>>,
 }
 
@@ -152,6 +154,7 @@ impl<C: Capability> Registration<C> {
             pool,
             routes: ArcSwap::from_pointee(Vec::new()),
             leaving: Mutex::default(),
+            abandoned: Mutex::default(),
             unavailable_until: Mutex::new(None),
         })
     }
@@ -190,11 +193,22 @@ impl<C: Capability> Registration<C> {
         self.lanes.report_if_saturated();
     }
 
+    fn drop_route(&self, worker: WorkerId) {
+        self.leaving().retain(|board| board.id != worker);
+        self.update_routes(|routes| routes.retain(|route| route.board.id != worker));
+    }
+
     fn leaving(&self) -> MutexGuard<'_, Vec<Arc<WorkerBoard>>> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The boards of all live workers, in the order of their start.
+    fn abandoned(&self) -> MutexGuard<'_, Vec<Arc<WorkerBoard>>> {
+        self.abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The boards of all workers whose threads have not ended, in the order of their start.
     fn boards(&self) -> Vec<Arc<WorkerBoard>> {
         let routes = self.routes.load();
         let mut boards: Vec<_> = routes
@@ -203,6 +217,9 @@ impl<C: Capability> Registration<C> {
             .collect();
         // A worker is among the leaving before its route is gone: in both lists, never in none.
         boards.extend(self.leaving().iter().cloned());
+        let abandoned = self.abandoned();
+        let not_returned = |board: &&Arc<WorkerBoard>| board.state() != WorkerState::Released;
+        boards.extend(abandoned.iter().filter(not_returned).cloned());
         boards.sort_by_key(|board| board.id);
         boards.dedup_by_key(|board| board.id);
         boards
@@ -291,6 +308,8 @@ pub(crate) trait AnyModel: Send + Sync {
     fn retire_route(&self, worker: WorkerId);
     /// Forgets a worker that has ended.
     fn remove_route(&self, worker: WorkerId);
+    /// Gives a worker up: it gets no more requests, and is shown until its thread returns.
+    fn abandon_route(&self, board: &Arc<WorkerBoard>);
 }
 
 /// Lets the exported check count a registered model against its own pool's limit.
@@ -326,6 +345,8 @@ impl<C: Capability> AnyModel for Registration<C> {
         let min_workers = settings.min_workers.unwrap_or(config.min_workers);
         ModelPlan {
             name: self.info.name.clone(),
+            step_timeout: settings.step_timeout.unwrap_or(config.step_timeout),
+            load_timeout: settings.load_timeout.unwrap_or(config.load_timeout),
             worker_bytes: self.info.est_memory_allocation_mb.saturating_mul(MIB),
             min_workers: min_workers.min(max_workers),
             max_workers,
@@ -453,8 +474,22 @@ impl<C: Capability> AnyModel for Registration<C> {
     }
 
     fn remove_route(&self, worker: WorkerId) {
-        self.leaving().retain(|board| board.id != worker);
-        self.update_routes(|routes| routes.retain(|route| route.board.id != worker));
+        let mut abandoned = self.abandoned();
+        abandoned.retain(|board| board.id != worker);
+        self.lanes.stats().abandoned(abandoned.len());
+        drop(abandoned);
+        self.drop_route(worker);
+    }
+
+    fn abandon_route(&self, board: &Arc<WorkerBoard>) {
+        board.abandon();
+        let mut abandoned = self.abandoned();
+        if abandoned.iter().all(|known| known.id != board.id) {
+            abandoned.push(Arc::clone(board));
+        }
+        self.lanes.stats().abandoned(abandoned.len());
+        drop(abandoned);
+        self.drop_route(board.id);
     }
 }
 

@@ -15,7 +15,8 @@ pub struct ShutdownReport {
     /// [`PoolError::ShuttingDown`](super::PoolError::ShuttingDown).
     pub refused: usize,
     /// Workers whose threads did not come back within the grace; their callers were answered
-    /// with [`PoolError::ShuttingDown`](super::PoolError::ShuttingDown).
+    /// with [`PoolError::ShuttingDown`](super::PoolError::ShuttingDown). Those among them that had
+    /// been given up before, and whose callers have been answered since.
     pub abandoned: Vec<String>,
     /// How long the shutdown took.
     pub took: Duration,
@@ -51,7 +52,10 @@ impl ShutdownState {
     }
 
     pub(crate) fn abandon(&mut self, worker: &str) {
-        self.report.abandoned.push(worker.to_owned());
+        let abandoned = &mut self.report.abandoned;
+        if abandoned.iter().all(|known| known != worker) {
+            abandoned.push(worker.to_owned());
+        }
     }
 
     pub(crate) fn finish(mut self, answered: u64, refused_late: usize) {

@@ -18,6 +18,7 @@ use ractor::concurrency::JoinHandle;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, SupervisionEvent};
 use tokio::sync::oneshot;
 
+use super::board::WorkerBoard;
 use super::error::PoolError;
 use super::events::EventKind;
 use super::ids::{ModelId, WorkerId};
@@ -41,6 +42,8 @@ pub(crate) struct SupervisorState {
     policy: Policy,
     models: BTreeMap<ModelId, Arc<dyn AnyModel>>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Workers that were given up and whose threads have not returned.
+    abandoned: BTreeMap<WorkerId, (ModelId, Arc<WorkerBoard>)>,
     by_actor: HashMap<ActorId, WorkerId>,
     warming: BTreeMap<ModelId, Vec<oneshot::Sender<Result<(), PoolError>>>>,
     wake: Option<JoinHandle<Result<(), MessagingErr<SupervisorMessage>>>>,
@@ -65,6 +68,7 @@ impl Actor for Supervisor {
             policy: Policy::new(config),
             models: BTreeMap::new(),
             workers: BTreeMap::new(),
+            abandoned: BTreeMap::new(),
             by_actor: HashMap::new(),
             warming: BTreeMap::new(),
             wake: None,
@@ -97,6 +101,7 @@ impl Actor for Supervisor {
                 state.policy.saturated(model, idle_epoch, now);
             }
             SupervisorMessage::Ready { worker } => state.ready(worker, now),
+            SupervisorMessage::Returned { worker } => state.returned(worker, now),
             SupervisorMessage::WorkerIdle
             | SupervisorMessage::MemoryFreed
             | SupervisorMessage::Wake => {}
@@ -199,6 +204,12 @@ impl SupervisorState {
                 }
             }
             Action::Retire { worker, reason } => self.retire(worker, reason),
+            Action::Abandon {
+                model,
+                worker,
+                after,
+                while_loading,
+            } => self.give_up(model, worker, after, while_loading, now),
             Action::FailQueued { model, error } => self.refuse(model, &error),
         }
     }

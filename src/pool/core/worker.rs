@@ -163,6 +163,16 @@ impl<C: Capability> Drop for Seat<C> {
         self.board.set_state(WorkerState::Released);
         self.registration.pool.thread_ended();
         drop(self.reservation.take());
+        // Either this sees that the worker was given up, or the supervisor, when it hears of the
+        // proxy's end, sees that the thread has ended.
+        if self.hand.is_closed() {
+            self.registration
+                .pool
+                .supervisor
+                .cast(SupervisorMessage::Returned {
+                    worker: self.board.id,
+                });
+        }
         // With the proxy gone there is nobody left to tell.
         drop(
             self.proxy
@@ -183,6 +193,12 @@ impl<C: Capability> Drop for EmptyOnDrop<'_, C> {
 
 /// Serves with a loaded model until told to stop. Runs on the worker's thread.
 pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
+    if seat.hand.is_closed() {
+        // Given up while it loaded: nobody knows this worker any more.
+        drop(model);
+        seat.outcome = Some(Outcome::Retired);
+        return;
+    }
     let load_time = seat.loading_since.elapsed();
     seat.lanes().stats().loaded(load_time);
     seat.board.set_state(WorkerState::Idle);
@@ -197,12 +213,15 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
         // Dropped in reverse: the jobs go back first, then the model is freed, then the seat.
         let mut engine = C::engine(model);
         let _empty = EmptyOnDrop(&hand);
-        Loop {
+        let outcome = Loop {
             seat: &seat,
             interactive_turns: 0,
             retiring: false,
         }
-        .run(&mut engine)
+        .run(&mut engine);
+        // To free the model has the same limit as a step.
+        seat.board.begin_work(Instant::now());
+        outcome
     };
     seat.outcome = Some(match outcome {
         Ok(()) => Outcome::Retired,
@@ -223,13 +242,14 @@ struct Loop<'a, C: Capability> {
 
 impl<C: Capability> Loop<'_, C> {
     fn run(mut self, engine: &mut C::Engine) -> Result<(), ModelError> {
-        loop {
+        while !self.seat.hand.is_closed() {
             match self.seat.control.try_recv() {
                 // Without a proxy nobody will ever send work or orders again.
                 Ok(Control::Retire) | Err(TryRecvError::Disconnected) => self.retire(),
                 Err(TryRecvError::Empty) => {}
             }
             let now = Instant::now();
+            self.seat.board.begin_work(now);
             let dead = self.seat.hand.discard_dead(now);
             if !dead.is_empty() {
                 dead.into_iter().for_each(|slot| engine.remove(slot));
@@ -250,6 +270,7 @@ impl<C: Capability> Loop<'_, C> {
                 self.wait();
             }
         }
+        Ok(())
     }
 
     fn retire(&mut self) {
@@ -307,7 +328,9 @@ impl<C: Capability> Loop<'_, C> {
                 lanes.push_front(job);
                 break;
             }
-            self.take(engine, job, now);
+            if !self.take(engine, job, now) {
+                break;
+            }
             taken += 1;
         }
         match lane {
@@ -317,13 +340,23 @@ impl<C: Capability> Loop<'_, C> {
         }
     }
 
-    fn take(&self, engine: &mut C::Engine, job: Job<C>, now: Instant) {
+    /// Takes a job up. A worker that was given up meanwhile puts it back in line.
+    fn take(&self, engine: &mut C::Engine, job: Job<C>, now: Instant) -> bool {
         let Some(request) = job.request().cloned() else {
-            return;
+            return true;
         };
-        self.seat.lanes().stats().queued_for(job.waited(now));
-        let slot = self.seat.hand.put(job);
-        engine.admit(slot, request);
+        let waited = job.waited(now);
+        match self.seat.hand.put(job) {
+            Ok(slot) => {
+                self.seat.lanes().stats().queued_for(waited);
+                engine.admit(slot, request);
+                true
+            }
+            Err(job) => {
+                self.seat.lanes().push_front(job);
+                false
+            }
+        }
     }
 
     fn step(&self, engine: &mut C::Engine) -> Result<(), ModelError> {
@@ -355,6 +388,10 @@ impl<C: Capability> Loop<'_, C> {
             stalled = outbox.is_stalled();
             outcome
         };
+        seat.board.end_work();
+        if seat.hand.is_closed() {
+            return outcome;
+        }
         seat.lanes().stats().stepped(requests, started.elapsed());
         seat.board.set_answered(seat.hand.answered());
         self.publish(engine);
@@ -386,6 +423,7 @@ impl<C: Capability> Loop<'_, C> {
     fn wait(&self) {
         let seat = self.seat;
         let lanes = seat.lanes();
+        seat.board.end_work();
         if seat.board.state() != WorkerState::Idle {
             seat.board.set_state(WorkerState::Idle);
             if seat.registration.pool.events.has_readers() {

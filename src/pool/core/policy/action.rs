@@ -1,6 +1,6 @@
 //! What the policy decides, and what it is told of how that went.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::pool::core::error::PoolError;
 use crate::pool::core::ids::{ModelId, WorkerId};
@@ -23,6 +23,17 @@ pub enum Action {
         worker: WorkerId,
         /// Why.
         reason: RetireReason,
+    },
+    /// Answer what this worker has in hand, and wait for its thread no longer: it exceeded a limit.
+    Abandon {
+        /// Of which model.
+        model: ModelId,
+        /// Which one.
+        worker: WorkerId,
+        /// The limit.
+        after: Duration,
+        /// Its load took too long, and not a step.
+        while_loading: bool,
     },
     /// Answer everything that waits for this model with the error.
     FailQueued {

@@ -19,6 +19,7 @@ pub(super) struct Worker {
     pub(super) model: ModelId,
     pub(super) phase: Phase,
     pub(super) loading_since: Instant,
+    pub(super) loaded: bool,
     pub(super) load_time: Duration,
 }
 
@@ -51,6 +52,8 @@ pub(super) struct Model {
     pub(super) to_replace: usize,
     /// No start before this: the backoff after failures.
     pub(super) not_before: Option<Instant>,
+    /// Workers that were given up and whose threads have not returned: they keep their memory.
+    pub(super) stalled: BTreeSet<WorkerId>,
     pub(super) failures: VecDeque<Instant>,
     pub(super) breaker: Breaker,
     /// Since when the model has waited for memory.
@@ -70,6 +73,7 @@ impl Model {
             saturated: None,
             to_replace: 0,
             not_before: None,
+            stalled: BTreeSet::new(),
             failures: VecDeque::new(),
             breaker: Breaker::Closed,
             short_since: None,

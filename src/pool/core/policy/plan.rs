@@ -13,6 +13,8 @@ pub struct PolicyConfig {
     pub expand_after: Duration,
     /// See [`PoolConfig::idle_after`](crate::pool::core::PoolConfig::idle_after).
     pub idle_after: Duration,
+    /// See [`PoolConfig::max_stalled_workers`](crate::pool::core::PoolConfig::max_stalled_workers).
+    pub max_stalled_workers: usize,
     /// See [`RestartConfig`].
     pub restart: RestartConfig,
     /// Seeds the jitter.
@@ -32,4 +34,8 @@ pub struct ModelPlan {
     pub max_workers: usize,
     /// A pinned model keeps its workers when others need room, and its last one when idle.
     pub pinned: bool,
+    /// How long a step may take; [`Duration::MAX`] for as long as it likes.
+    pub step_timeout: Duration,
+    /// How long a load may take; [`Duration::MAX`] for as long as it likes.
+    pub load_timeout: Duration,
 }

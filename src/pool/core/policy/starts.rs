@@ -104,6 +104,22 @@ impl Policy {
             }
             return;
         }
+        let stalled = model.stalled.len();
+        if stalled >= self.config.max_stalled_workers {
+            // Each keeps its memory, and another would most likely join them.
+            if live == 0 && wanted {
+                model.warm = false;
+                let error = PoolError::TooManyStalled {
+                    model: model.plan.name.clone(),
+                    threads: stalled,
+                };
+                decision
+                    .actions
+                    .push(Action::FailQueued { model: id, error });
+            }
+            model.to_replace = 0;
+            return;
+        }
         if let Some(not_before) = model.not_before.filter(|&at| now < at) {
             decision.wake(not_before);
             return;
@@ -166,6 +182,7 @@ impl Policy {
                 model: id,
                 phase: Phase::Loading,
                 loading_since: now,
+                loaded: false,
                 load_time: Duration::ZERO,
             },
         );

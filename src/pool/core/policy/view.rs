@@ -35,6 +35,8 @@ pub struct QueueView {
 pub struct WorkerView {
     /// Since when it has had nothing to do; `None` while it is busy.
     pub idle_since: Option<Instant>,
+    /// Since when it has been at its present step, or at freeing its model.
+    pub working_since: Option<Instant>,
     /// How many jobs it has answered.
     pub answered: u64,
 }

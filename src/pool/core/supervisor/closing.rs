@@ -46,6 +46,7 @@ impl SupervisorState {
             return;
         };
         for worker in self.workers.values() {
+            worker.board.abandon();
             shutdown.abandon(&worker.board.name);
             worker
                 .handle
@@ -58,7 +59,10 @@ impl SupervisorState {
             return;
         }
         let answered = self.answered();
-        if let Some(shutdown) = self.shutdown.take() {
+        if let Some(mut shutdown) = self.shutdown.take() {
+            for (_, board) in self.abandoned.values() {
+                shutdown.abandon(&board.name);
+            }
             // Jobs that were on their way to a proxy when it ended have come back since.
             let late: usize = self
                 .models

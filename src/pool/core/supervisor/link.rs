@@ -32,6 +32,10 @@ pub(crate) enum SupervisorMessage {
     Ready {
         worker: WorkerId,
     },
+    /// The thread of a worker that was given up has ended.
+    Returned {
+        worker: WorkerId,
+    },
     /// A worker has nothing to do, and the supervisor had asked to be told.
     WorkerIdle,
     /// A reservation was given back.

@@ -55,6 +55,7 @@ impl View for Snapshot<'_> {
             .get(&worker)
             .map_or(WorkerView::default(), |worker| WorkerView {
                 idle_since: worker.board.idle_since(),
+                working_since: worker.board.working_since(),
                 answered: worker.board.answered(),
             })
     }

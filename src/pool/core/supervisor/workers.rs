@@ -1,7 +1,7 @@
 //! The workers: how they start, serve and end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -20,6 +20,8 @@ pub(super) struct Worker {
     pub(super) handle: WorkerHandle,
     pub(super) board: Arc<WorkerBoard>,
     pub(super) retiring: Option<RetireReason>,
+    /// It exceeded a limit: its failure has been counted.
+    pub(super) given_up: bool,
 }
 
 impl Worker {
@@ -56,6 +58,7 @@ impl SupervisorState {
                 handle,
                 board,
                 retiring: None,
+                given_up: false,
             },
         );
         Ok(())
@@ -118,23 +121,84 @@ impl SupervisorState {
     pub(super) fn remove(&mut self, actor: &ActorCell) -> Option<(WorkerId, Worker)> {
         let id = self.by_actor.remove(&actor.get_id())?;
         let worker = self.workers.remove(&id)?;
-        if let Some(model) = self.models.get(&worker.handle.model()) {
-            model.remove_route(id);
-        }
         Some((id, worker))
+    }
+
+    fn forget(&self, model: ModelId, worker: WorkerId) {
+        if let Some(model) = self.models.get(&model) {
+            model.remove_route(worker);
+        }
     }
 
     pub(super) fn worker_ended(&mut self, actor: &ActorCell, abandoned: bool, now: Instant) {
         let Some((id, worker)) = self.remove(actor) else {
             return;
         };
+        let model = worker.handle.model();
+        if abandoned && worker.board.state() != WorkerState::Released {
+            if let Some(model) = self.models.get(&model) {
+                model.abandon_route(&worker.board);
+            }
+            self.abandoned.insert(id, (model, worker.board));
+            self.emit(model, Some(id), EventKind::Abandoned);
+            return;
+        }
+        self.forget(model, id);
         self.policy.exited(id, Exit::Retired, now);
         let kind = match worker.retiring {
-            _ if abandoned => EventKind::Abandoned,
+            _ if abandoned || worker.given_up => EventKind::Returned,
             Some(RetireReason::Evicted) => EventKind::Evicted,
             _ => EventKind::Retired,
         };
-        self.emit(worker.handle.model(), Some(id), kind);
+        self.emit(model, Some(id), kind);
+    }
+
+    /// A step or a load exceeds its limit: a thread cannot be killed, so its callers are answered
+    /// without it.
+    pub(super) fn give_up(
+        &mut self,
+        model: ModelId,
+        id: WorkerId,
+        after: Duration,
+        while_loading: bool,
+        now: Instant,
+    ) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.given_up = true;
+        tracing::warn!(
+            worker = worker.handle.name(),
+            ?after,
+            while_loading,
+            "worker stalled"
+        );
+        if let Some(model) = self.models.get(&model) {
+            model.abandon_route(&worker.board);
+            model.stats().worker_stalled();
+            let error = PoolError::Stalled {
+                model: model.info().name.clone(),
+                after,
+            };
+            worker.handle.order(ProxyCommand::Abandon(error));
+        }
+        let stalled = EventKind::Stalled {
+            after,
+            while_loading,
+        };
+        self.emit(model, Some(id), stalled);
+        self.failure_counted(model, !while_loading, now);
+    }
+
+    /// The thread of a worker that was given up has ended after all.
+    pub(super) fn returned(&mut self, id: WorkerId, now: Instant) {
+        let Some((model, _)) = self.abandoned.remove(&id) else {
+            // Its proxy has not ended yet; when it has, the thread is seen to have ended too.
+            return;
+        };
+        self.policy.exited(id, Exit::Retired, now);
+        self.forget(model, id);
+        self.emit(model, Some(id), EventKind::Returned);
     }
 
     pub(super) fn worker_failed(
@@ -147,6 +211,7 @@ impl SupervisorState {
             return;
         };
         let model = worker.handle.model();
+        self.forget(model, id);
         let (exit, reason) = match error.downcast::<WorkerFailure>() {
             Ok(failure) => {
                 let exit = failure.load_error.map_or(Exit::Crashed, Exit::LoadFailed);
@@ -158,7 +223,13 @@ impl SupervisorState {
         self.emit(model, Some(id), EventKind::Failed { reason });
         let crashed = matches!(exit, Exit::Crashed);
         self.policy.exited(id, exit, now);
+        if !worker.given_up {
+            self.failure_counted(model, crashed, now);
+        }
+    }
 
+    /// Shows what the policy makes of one more failure of a model.
+    fn failure_counted(&mut self, model: ModelId, restarts: bool, now: Instant) {
         let retry_after = self.policy.retry_after(model, now);
         if let Some(model) = self.models.get(&model) {
             model.stats().worker_failed();
@@ -167,7 +238,7 @@ impl SupervisorState {
         if let Some(retry_after) = retry_after {
             self.emit(model, None, EventKind::BreakerOpened { retry_after });
         } else if let Some(after) = self.policy.restart_after(model, now)
-            && crashed
+            && restarts
         {
             self.emit(model, None, EventKind::Restarting { after });
         }
