@@ -1,6 +1,8 @@
 //! Between a text and the ids of its tokens.
 
+mod ends;
 mod folder;
+mod gguf;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -51,6 +53,11 @@ enum Wrap {
     /// What the tokenizer's own post-processor puts there.
     #[default]
     PostProcessor,
+    /// These ids.
+    Ids {
+        before: Option<u32>,
+        after: Option<u32>,
+    },
 }
 
 impl fmt::Debug for TextTokenizer {
@@ -205,6 +212,12 @@ impl TextTokenizer {
     ) -> Result<Vec<u32>, tokenizers::Error> {
         let encoding = parts.into_encoding(None, 0, OffsetType::None)?;
         match (&self.wrap, self.tokenizer.get_post_processor()) {
+            (Wrap::Ids { before, after }, _) => {
+                let before = before.filter(|_| add_special);
+                let after = after.filter(|_| add_special);
+                let ids = encoding.get_ids().iter().copied();
+                Ok(before.into_iter().chain(ids).chain(after).collect())
+            }
             (Wrap::PostProcessor, Some(processor)) => Ok(processor
                 .process(encoding, None, add_special)?
                 .get_ids()

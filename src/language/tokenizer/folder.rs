@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::{SpecialTokens, TextTokenizer, Wrap, guarded};
+use super::{SpecialTokens, TextTokenizer, Wrap, ends, guarded};
 use crate::models::ModelError;
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -16,8 +16,8 @@ const CONFIG: &str = "config.json";
 
 impl TextTokenizer {
     /// Reads the tokenizer of a model's folder: `tokenizer.json`; which tokens are special, from
-    /// `tokenizer_config.json`; and at which ones a generation ends, from `generation_config.json`
-    /// or else `config.json`.
+    /// `tokenizer_config.json`; and at which ones a generation ends, from `generation_config.json`,
+    /// or else `config.json`, or else by the names that such tokens are known to have.
     ///
     /// # Errors
     /// [`ModelError::MissingFile`], [`ModelError::Unreadable`] and [`ModelError::Corrupt`] name the
@@ -45,7 +45,14 @@ impl TextTokenizer {
             padding: named("pad_token"),
             ends: Vec::new(),
         };
-        special.ends = ends(folder)?;
+        special.ends = match configured_ends(folder)? {
+            Some(ends) => ends,
+            None => {
+                let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
+                let controls = added.iter().filter(|(_, token)| token.special);
+                ends::known(controls.map(|(id, token)| (token.content.as_str(), *id)))
+            }
+        };
         special.ends.extend(special.eos);
         special.ends.sort_unstable();
         special.ends.dedup();
@@ -54,7 +61,7 @@ impl TextTokenizer {
 }
 
 /// The ids at which a generation ends, as the model's configuration has them.
-fn ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
+fn configured_ends(folder: &Path) -> Result<Option<Vec<u32>>, ModelError> {
     for name in [GENERATION, CONFIG] {
         let config = read_optional_json(&folder.join(name), name)?;
         let Some(value) = config.get("eos_token_id").filter(|value| !value.is_null()) else {
@@ -73,9 +80,10 @@ fn ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
                     detail: format!("{value} is no token id"),
                 })
             })
-            .collect();
+            .collect::<Result<_, _>>()
+            .map(Some);
     }
-    Ok(Vec::new())
+    Ok(None)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
