@@ -63,6 +63,17 @@ pub(crate) struct JobParts<C: Capability> {
     pub(crate) permit: Permit<C>,
 }
 
+impl<C: Capability> JobParts<C> {
+    /// How a request has ended whose caller does not wait any more.
+    fn unheard(&self, now: Instant) -> Ending {
+        if now >= self.deadline {
+            Ending::Expired
+        } else {
+            Ending::Cancelled
+        }
+    }
+}
+
 struct Inner<C: Capability> {
     parts: JobParts<C>,
     /// How many workers died while they had this job in hand.
@@ -181,14 +192,9 @@ impl<C: Capability> Job<C> {
         let Some(parts) = self.parts() else {
             return;
         };
-        let expired = now >= parts.deadline;
+        let ending = parts.unheard(now);
         let model = parts.permit.lanes().name().to_owned();
         let allowed = parts.deadline.saturating_duration_since(parts.accepted);
-        let ending = if expired {
-            Ending::Expired
-        } else {
-            Ending::Cancelled
-        };
         self.end(ending, Err(PoolError::DeadlineExceeded { model, allowed }));
     }
 
@@ -198,7 +204,7 @@ impl<C: Capability> Job<C> {
         };
         let parts = inner.parts;
         let ending = if ending == Ending::Answered && parts.reply.is_closed() {
-            Ending::Cancelled
+            parts.unheard(Instant::now())
         } else {
             ending
         };
