@@ -30,6 +30,6 @@ pub use pool::capabilities::text_to_text::{
     BlockId, DecoderLimits, LogitRows, SequenceChunk, SequenceId, TextToTextCapable, WantedLogits,
 };
 pub use pool::core::{
-    EventKind, MemoryBudget, ModelHandle, Pool, PoolConfig, PoolError, PoolEvent, PoolStatus,
-    Priority, RequestOptions, StepContext, WorkerState,
+    Device, EventKind, MemoryBudget, ModelHandle, Pool, PoolConfig, PoolError, PoolEvent,
+    PoolStatus, Priority, RequestOptions, StepContext, WorkerState,
 };

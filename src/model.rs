@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::models::ModelError;
-use crate::pool::core::{Capability, PoolError};
+use crate::pool::core::{Capability, Device, MIB, PoolError, Shared};
 
 /// What the pool knows of a model before it is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,18 +15,51 @@ use crate::pool::core::{Capability, PoolError};
 pub struct ModelInfo {
     /// The model's name: unique in its pool, shown in status, events, logs and metrics.
     pub name: String,
-    /// What one worker of this model takes when loaded and at work, in MiB: weights, activations
-    /// and caches.
+    /// What one worker of this model takes when it is the only one, loaded and at work, in MiB:
+    /// weights, activations and caches.
     pub est_memory_allocation_mb: u64,
+    /// How much of that is weights which never change and which all workers of the model share, in
+    /// bytes: they are loaded and counted once. 0, the default, where each worker loads its own.
+    #[serde(default)]
+    pub shared_weights_bytes: u64,
+    /// Where the model's memory lies. Default: [`Device::Cpu`].
+    #[serde(default)]
+    pub device: Device,
 }
 
 impl ModelInfo {
-    /// Describes a model of which one worker takes `est_memory_allocation_mb` MiB.
+    /// Describes a model of which each worker takes `est_memory_allocation_mb` MiB.
     pub fn new(name: impl Into<String>, est_memory_allocation_mb: u64) -> Self {
         Self {
             name: name.into(),
             est_memory_allocation_mb,
+            shared_weights_bytes: 0,
+            device: Device::Cpu,
         }
+    }
+
+    /// Describes a model by the bytes of its weights, which all of its workers share, and by what
+    /// each worker has of its own: activations, caches, buffers.
+    pub fn from_bytes(name: impl Into<String>, weights_bytes: u64, worker_bytes: u64) -> Self {
+        let mib = weights_bytes
+            .div_ceil(MIB)
+            .saturating_add(worker_bytes.div_ceil(MIB));
+        Self::new(name, mib).shared_weights(weights_bytes)
+    }
+
+    /// Says that so many bytes of the estimate are weights that all workers share. The loader must
+    /// see to it that they do: [`ModelSpec::sharing`] makes one that does.
+    #[must_use]
+    pub fn shared_weights(mut self, bytes: u64) -> Self {
+        self.shared_weights_bytes = bytes;
+        self
+    }
+
+    /// Says that the model's memory lies on `device`.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        self.device = device;
+        self
     }
 }
 
@@ -85,6 +118,25 @@ impl<C: Capability> ModelSpec<C> {
         }
     }
 
+    /// A model whose workers share their weights: `load_weights` runs when the first worker starts,
+    /// the others are made from what it gave, and with the last worker it is freed. `make_worker`
+    /// runs on each worker's thread and makes what that worker owns.
+    ///
+    /// What of the estimate is weights is said with [`ModelInfo::from_bytes`] or
+    /// [`ModelInfo::shared_weights`]; without, each worker is counted with all of it. The
+    /// capability's own constructor, such as `ModelSpec::text_embedding_shared`, is the more
+    /// convenient one.
+    pub fn sharing<W: Send + Sync + 'static>(
+        info: ModelInfo,
+        caller_side: C::CallerSide,
+        load_weights: impl Fn() -> Result<W, ModelError> + Send + Sync + 'static,
+        make_worker: impl Fn(Arc<W>) -> Result<Box<C::Model>, ModelError> + Send + Sync + 'static,
+    ) -> Self {
+        let weights = Shared::new(load_weights);
+        let loader = Arc::new(move || make_worker(weights.get_blocking()?));
+        Self::with_caller_side(info, caller_side, loader)
+    }
+
     /// The model's description.
     pub fn info(&self) -> &ModelInfo {
         &self.info
@@ -94,6 +146,13 @@ impl<C: Capability> ModelSpec<C> {
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.info.name = name.into();
+        self
+    }
+
+    /// Serves the model from `device`'s memory, where its loader must put it.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        self.info.device = device;
         self
     }
 
@@ -150,6 +209,13 @@ impl<C: Capability> ModelSpec<C> {
         };
         if self.info.name.is_empty() {
             return invalid("name", "must not be empty");
+        }
+        let estimate = self.info.est_memory_allocation_mb.saturating_mul(MIB);
+        if self.info.shared_weights_bytes > estimate {
+            return invalid(
+                "shared_weights_bytes",
+                "must not exceed est_memory_allocation_mb, which they are part of",
+            );
         }
         if self.settings.max_workers == Some(0) {
             return invalid("max_workers", "must be at least 1");

@@ -1,5 +1,7 @@
 //! The pool as a service sees it, driven through the steerable model.
 
+#[path = "pool/devices.rs"]
+mod devices;
 #[path = "pool/failure.rs"]
 mod failure;
 #[path = "pool/gates.rs"]
@@ -12,6 +14,8 @@ mod memory;
 mod requests;
 #[path = "pool/settings.rs"]
 mod settings;
+#[path = "pool/sharing.rs"]
+mod sharing;
 #[path = "pool/stalls.rs"]
 mod stalls;
 #[path = "pool/universe.rs"]

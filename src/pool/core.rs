@@ -38,8 +38,9 @@ pub use handle::{Admission, ItemStream, ModelHandle, RequestOptions};
 pub use ids::{JobId, ModelId, WorkerId};
 pub use job::Priority;
 pub use memory::{
-    DEFAULT_MEMORY_FRACTION, FixedProbe, Ledger, MIB, MemoryBudget, MemoryDemand, MemoryLimit,
-    MemoryProbe, Reservation, SystemProbe, check_memory_available, query_system_memory_mb,
+    Account, DEFAULT_MEMORY_FRACTION, Device, FixedProbe, Footprint, HeldWeights, Ledger, MIB,
+    MemoryBudget, MemoryDemand, MemoryLimit, MemoryProbe, Reservation, SystemProbe, UnknownDevice,
+    check_memory_available, query_system_memory_mb,
 };
 pub use metrics::{Ending, PoolMetrics};
 pub use policy::{RetireReason, StartReason};

@@ -12,6 +12,9 @@ use crate::pool::core::{MIB, Shared, offload};
 /// What a tokenizer takes in memory for each byte of its `tokenizer.json`, generously.
 const TOKENIZER_GROWTH: u64 = 8;
 
+/// What a worker of a static model has of its own: its thread, and the answers of a step.
+pub(super) const STATIC_WORKER_BYTES: u64 = MIB;
+
 impl ModelSpec<TextEmbedding> {
     /// A model in a folder as sentence-transformers, transformers or model2vec saves it,
     /// registered under the folder's name. Its configuration and the headers of its weights are
@@ -52,23 +55,23 @@ impl ModelSpec<TextEmbedding> {
 fn encoder(name: String, path: &Path) -> Result<ModelSpec<TextEmbedding>, ModelError> {
     let folder = EncoderFolder::open(path)?;
     let tokenizer = file_bytes(&path.join("tokenizer.json"))?;
-    let bytes = folder.estimated_bytes() + TOKENIZER_GROWTH * tokenizer;
-    let info = ModelInfo::new(name, bytes.div_ceil(MIB));
-    let weights = {
-        let folder = folder.clone();
-        Arc::new(Shared::new(move || folder.load()))
-    };
-    Ok(ModelSpec::text_embedding(info.clone(), move || {
-        Ok(TextEncoder::new(info.clone(), weights.get_blocking()?))
-    })
-    .preparer(move || folder.preparer()))
+    // The tokenizer is shared as the weights are.
+    let shared = folder.weight_bytes() + TOKENIZER_GROWTH * tokenizer;
+    let info = ModelInfo::from_bytes(name, shared, folder.worker_bytes());
+    let for_callers = folder.clone();
+    Ok(ModelSpec::text_embedding_shared(
+        info.clone(),
+        move || folder.load(),
+        move |weights| Ok(TextEncoder::new(info.clone(), weights)),
+    )
+    .preparer(move || for_callers.preparer()))
 }
 
 fn static_model(name: String, path: &Path) -> Result<ModelSpec<TextEmbedding>, ModelError> {
     let table = file_bytes(&path.join("model.safetensors"))?;
     let tokenizer = file_bytes(&path.join("tokenizer.json"))?;
-    let bytes = table + TOKENIZER_GROWTH * tokenizer;
-    let info = ModelInfo::new(name, bytes.div_ceil(MIB));
+    let shared = table + TOKENIZER_GROWTH * tokenizer;
+    let info = ModelInfo::from_bytes(name, shared, STATIC_WORKER_BYTES);
     let path = path.to_owned();
     let folder = Arc::new(Shared::new(move || StaticFolder::open(&path)));
     let for_callers = Arc::clone(&folder);

@@ -247,7 +247,10 @@ fn a_scripted_run_is_counted_under_the_documented_names() {
             [1.0; 5]
         );
         assert_eq!(recorded.gauge("modelpool_workers", &scripted), 0.0);
-        assert_eq!(recorded.gauge("modelpool_reserved_bytes", &[]), 0.0);
+        assert_eq!(
+            recorded.gauge("modelpool_reserved_bytes", &[("device", "cpu")]),
+            0.0
+        );
     });
 }
 
@@ -267,7 +270,7 @@ fn the_gauges_show_what_is_alive() {
             2.0
         );
         assert_eq!(
-            recorded.gauge("modelpool_reserved_bytes", &[]),
+            recorded.gauge("modelpool_reserved_bytes", &[("device", "cpu")]),
             (200 * MIB) as f64
         );
         universe.close().await;

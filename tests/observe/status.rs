@@ -196,7 +196,7 @@ async fn the_status_is_json_under_these_names() {
 
     assert_eq!(
         keys(&status),
-        ["memory", "models", "threads", "shutting_down"].into()
+        ["memory", "devices", "models", "threads", "shutting_down"].into()
     );
     assert_eq!(
         status["memory"],
@@ -213,6 +213,8 @@ async fn the_status_is_json_under_these_names() {
             "name",
             "capability",
             "est_memory_allocation_mb",
+            "device",
+            "shared_weights_mb",
             "queue",
             "workers",
             "unavailable_for",
@@ -223,6 +225,8 @@ async fn the_status_is_json_under_these_names() {
     assert_eq!(model["name"], "json");
     assert_eq!(model["capability"], "text_embedding");
     assert_eq!(model["est_memory_allocation_mb"], 100);
+    assert_eq!(model["device"], "cpu");
+    assert_eq!(model["shared_weights_mb"], 0);
     assert_eq!(model["unavailable_for"], Value::Null);
     assert_eq!(
         model["queue"],

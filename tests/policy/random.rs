@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use modelpool::pool::core::{MIB, ModelId, WorkerId};
+use modelpool::pool::core::{Device, ModelId, WorkerId};
 use modelpool::testing::policy::{Exit, ModelPlan};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::world::{Did, World, config, plan};
+use crate::world::{Did, World, config, sharing};
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -47,15 +47,39 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Megabytes, least and most workers, pinned, and whether steps and loads have limits.
-fn models() -> impl Strategy<Value = Vec<(u64, usize, usize, bool, bool)>> {
+#[derive(Debug, Clone)]
+struct Sketch {
+    weights_mb: u64,
+    own_mb: u64,
+    min_workers: usize,
+    max_workers: usize,
+    pinned: bool,
+    on_gpu: bool,
+    /// Whether steps and loads have limits.
+    watched: bool,
+}
+
+fn models() -> impl Strategy<Value = Vec<Sketch>> {
     let one = (
-        1u64..1200,
+        prop_oneof![Just(0), 1u64..900],
+        prop_oneof![4 => 1u64..400, 1 => 1u64..1200, 1 => Just(0)],
         0usize..3,
         1usize..6,
         proptest::bool::weighted(0.1),
+        proptest::bool::weighted(0.2),
         any::<bool>(),
-    );
+    )
+        .prop_map(
+            |(weights_mb, own_mb, min_workers, max_workers, pinned, on_gpu, watched)| Sketch {
+                weights_mb,
+                own_mb,
+                min_workers: min_workers.min(max_workers),
+                max_workers,
+                pinned,
+                on_gpu,
+                watched,
+            },
+        );
     proptest::collection::vec(one, 1..6)
 }
 
@@ -75,18 +99,11 @@ fn pick(
 }
 
 fn check(world: &World, plans: &[(ModelId, ModelPlan)]) {
-    let live: u64 = world
-        .workers()
-        .values()
-        .chain(world.abandoned().values())
-        .map(|worker| worker.model.0 / 100 * MIB)
-        .sum();
-    assert_eq!(
-        world.reserved(),
-        live,
-        "reserved is what live and abandoned workers hold"
-    );
-    assert!(world.peak() <= world.limit(), "never above the limit");
+    for (device, ledger) in world.ledgers() {
+        let reserved = ledger.reserved_bytes();
+        assert_eq!(reserved, world.held(device), "what is live, once");
+        assert!(ledger.peak_bytes() <= ledger.limit_bytes(), "never above");
+    }
     for (id, plan) in plans {
         let workers = world
             .workers()
@@ -116,17 +133,17 @@ proptest! {
         let plans: Vec<(ModelId, ModelPlan)> = models
             .iter()
             .enumerate()
-            .map(|(number, &(mb, min_workers, max_workers, pinned, watched))| {
-                let id = mb * 100 + number as u64;
+            .map(|(number, sketch)| {
                 let plan = ModelPlan {
-                    min_workers: min_workers.min(max_workers),
-                    max_workers,
-                    pinned,
-                    step_timeout: if watched { Duration::from_secs(30) } else { Duration::MAX },
-                    load_timeout: if watched { Duration::from_secs(90) } else { Duration::MAX },
-                    ..plan(mb)
+                    min_workers: sketch.min_workers,
+                    max_workers: sketch.max_workers,
+                    pinned: sketch.pinned,
+                    device: if sketch.on_gpu { Device::Cuda(0) } else { Device::Cpu },
+                    step_timeout: if sketch.watched { Duration::from_secs(30) } else { Duration::MAX },
+                    load_timeout: if sketch.watched { Duration::from_secs(90) } else { Duration::MAX },
+                    ..sharing(sketch.weights_mb, sketch.own_mb)
                 };
-                (world.model(id, plan.clone()), plan)
+                (world.model(number as u64 + 1, plan.clone()), plan)
             })
             .collect();
         let model = |index: Index| plans[index.index(plans.len())].0;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use modelpool::pool::core::{
-    Ledger, MIB, MemoryBudget, MemoryLimit, ModelId, PoolError, Reservation, RestartConfig,
-    RetireReason, StartReason, WorkerId,
+    Account, Device, Footprint, Ledger, MIB, MemoryBudget, MemoryLimit, ModelId, PoolError,
+    Reservation, RestartConfig, RetireReason, StartReason, WorkerId,
 };
 use modelpool::testing::policy::{
-    Action, Exit, ModelPlan, Policy, PolicyConfig, QueueView, View, WorkerView,
+    Action, Exit, ModelPlan, Policy, PolicyConfig, QueueView, View, WeightsView, WorkerView,
 };
 
 pub struct FakeWorker {
@@ -31,7 +31,9 @@ pub struct World {
 }
 
 struct State {
-    ledger: Arc<Ledger>,
+    /// Every device has the same limit.
+    ledgers: BTreeMap<Device, Arc<Ledger>>,
+    models: BTreeMap<ModelId, (Account, ModelPlan)>,
     queues: BTreeMap<ModelId, QueueView>,
     workers: BTreeMap<WorkerId, FakeWorker>,
     /// Given up: their threads have not returned, and hold their memory.
@@ -48,12 +50,20 @@ pub enum Did {
 }
 
 impl View for State {
-    fn limit_bytes(&self) -> u64 {
-        self.ledger.limit_bytes()
+    fn limit_bytes(&self, device: Device) -> u64 {
+        self.ledgers[&device].limit_bytes()
     }
 
-    fn reserved_bytes(&self) -> u64 {
-        self.ledger.reserved_bytes()
+    fn reserved_bytes(&self, device: Device) -> u64 {
+        self.ledgers[&device].reserved_bytes()
+    }
+
+    fn weights(&self, model: ModelId) -> Option<WeightsView> {
+        let weights = self.models[&model].0.weights()?;
+        Some(WeightsView {
+            bytes: weights.bytes(),
+            holders: weights.holders(),
+        })
     }
 
     fn queue(&self, model: ModelId) -> QueueView {
@@ -91,12 +101,27 @@ pub fn config() -> PolicyConfig {
 pub fn plan(mb: u64) -> ModelPlan {
     ModelPlan {
         name: "m".to_owned(),
-        worker_bytes: mb * MIB,
+        device: Device::Cpu,
+        footprint: Footprint {
+            weights_bytes: 0,
+            worker_bytes: mb * MIB,
+        },
         min_workers: 0,
         max_workers: 4,
         pinned: false,
         step_timeout: Duration::MAX,
         load_timeout: Duration::MAX,
+    }
+}
+
+/// A model whose workers share `weights_mb`, and have `own_mb` each.
+pub fn sharing(weights_mb: u64, own_mb: u64) -> ModelPlan {
+    ModelPlan {
+        footprint: Footprint {
+            weights_bytes: weights_mb * MIB,
+            worker_bytes: own_mb * MIB,
+        },
+        ..plan(0)
     }
 }
 
@@ -112,7 +137,10 @@ impl World {
             wants_idle: false,
             pinned: BTreeSet::new(),
             state: State {
-                ledger: Ledger::new(limit, || {}),
+                ledgers: [Device::Cpu, Device::Cuda(0)]
+                    .map(|device| (device, Ledger::new(limit, || {})))
+                    .into(),
+                models: BTreeMap::new(),
                 queues: BTreeMap::new(),
                 workers: BTreeMap::new(),
                 abandoned: BTreeMap::new(),
@@ -122,7 +150,10 @@ impl World {
 
     pub fn model(&mut self, id: u64, plan: ModelPlan) -> ModelId {
         let id = ModelId(id);
-        self.policy.register(id, plan);
+        self.policy.register(id, plan.clone());
+        let ledger = Arc::clone(&self.state.ledgers[&plan.device]);
+        let account = Account::new(ledger);
+        self.state.models.insert(id, (account, plan));
         id
     }
 
@@ -175,16 +206,36 @@ impl World {
         &self.state.abandoned
     }
 
+    pub fn ledgers(&self) -> impl Iterator<Item = (Device, &Ledger)> {
+        let ledgers = self.state.ledgers.iter();
+        ledgers.map(|(&device, ledger)| (device, &**ledger))
+    }
+
+    /// What is reserved on all devices together.
     pub fn reserved(&self) -> u64 {
-        self.state.ledger.reserved_bytes()
+        self.ledgers()
+            .map(|(_, ledger)| ledger.reserved_bytes())
+            .sum()
     }
 
-    pub fn limit(&self) -> u64 {
-        self.state.ledger.limit_bytes()
-    }
-
-    pub fn peak(&self) -> u64 {
-        self.state.ledger.peak_bytes()
+    /// What should be reserved on a device: each worker's own bytes, and the weights of each model
+    /// that has one, once.
+    pub fn held(&self, device: Device) -> u64 {
+        let threads = self.workers().values().chain(self.abandoned().values());
+        let holders: Vec<ModelId> = threads.map(|worker| worker.model).collect();
+        let models = self.state.models.iter();
+        let of_models =
+            models
+                .filter(|(_, (_, plan))| plan.device == device)
+                .map(|(id, (_, plan))| {
+                    let holders = holders.iter().filter(|&model| model == id).count() as u64;
+                    let Footprint {
+                        weights_bytes,
+                        worker_bytes,
+                    } = plan.footprint;
+                    holders * worker_bytes + if holders > 0 { weights_bytes } else { 0 }
+                });
+        of_models.sum()
     }
 
     pub fn ready(&mut self, worker: WorkerId) {
@@ -246,11 +297,9 @@ impl World {
                 worker,
                 reason,
             } => {
-                let bytes = self.bytes_of(model);
-                let reservation = self
-                    .state
-                    .ledger
-                    .try_reserve(bytes)
+                let (account, plan) = &self.state.models[&model];
+                let reservation = account
+                    .try_reserve(plan.footprint)
                     .expect("the policy starts only what fits");
                 self.state.workers.insert(
                     worker,
@@ -292,10 +341,5 @@ impl World {
                 Did::Fail(model, what)
             }
         }
-    }
-
-    fn bytes_of(&self, model: ModelId) -> u64 {
-        // The models of every world are named by their size in MiB, times a hundred, plus a number.
-        model.0 / 100 * MIB
     }
 }

@@ -26,3 +26,8 @@ pub mod step;
 pub mod supervisor;
 #[path = "sync.rs"]
 pub mod sync;
+
+/// What they need of the ledgers.
+pub mod memory {
+    pub use modelpool::Device;
+}

@@ -122,13 +122,17 @@ impl EncoderFolder {
         })
     }
 
-    /// What one worker takes alone, in bytes: [`EncoderFolder::weight_bytes`] and the buffers of a
-    /// step of its usual size or of the longest text.
+    /// What one worker takes alone, in bytes: [`weight_bytes`](Self::weight_bytes) and
+    /// [`worker_bytes`](Self::worker_bytes).
     pub fn estimated_bytes(&self) -> u64 {
+        self.weight_bytes().saturating_add(self.worker_bytes())
+    }
+
+    /// What each worker has of its own, in bytes: the buffers of a step of its usual size or of
+    /// the longest text.
+    pub fn worker_bytes(&self) -> u64 {
         let tokens = MAX_STEP_TOKENS.max(self.inner.max_tokens);
-        let description = &self.inner.description;
-        let buffers = forward::activation_bytes(description, tokens, self.inner.max_tokens);
-        self.inner.weight_bytes.saturating_add(buffers)
+        forward::activation_bytes(&self.inner.description, tokens, self.inner.max_tokens)
     }
 
     /// What the loaded weights take, in bytes: the part that several workers share.

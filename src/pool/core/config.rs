@@ -1,12 +1,13 @@
 //! The pool's settings. Every one has a default that a service can run with.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::PoolError;
-use super::memory::{MemoryBudget, MemoryProbe, SystemProbe};
+use super::memory::{Device, MemoryBudget, MemoryProbe, SystemProbe};
 
 /// How failed workers are restarted, and when a model that keeps failing is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,9 @@ impl Default for RestartConfig {
 pub struct PoolConfig {
     /// How much memory the pool may reserve. Default: 80 % of what the process may use.
     pub memory: MemoryBudget,
+    /// How many MiB the pool may reserve on each device beside the CPU. Default: no such device; a
+    /// model on a device that is not named here is refused when it is registered.
+    pub devices: BTreeMap<Device, u64>,
     /// Tells how much the process may use. Default: this machine and its container.
     pub probe: Arc<dyn MemoryProbe>,
     /// How many workers a model's first request starts, memory allowing. Default 2.
@@ -86,6 +90,7 @@ impl Default for PoolConfig {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             memory: MemoryBudget::default(),
+            devices: BTreeMap::new(),
             probe: Arc::new(SystemProbe),
             cold_start_workers: 2,
             min_workers: 0,
@@ -109,6 +114,7 @@ impl fmt::Debug for PoolConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolConfig")
             .field("memory", &self.memory)
+            .field("devices", &self.devices)
             .field("total_mb", &self.probe.total_mb())
             .field("cold_start_workers", &self.cold_start_workers)
             .field("min_workers", &self.min_workers)
@@ -162,6 +168,12 @@ impl PoolConfig {
                 return Err(invalid("memory", "must be at least 1 MiB"));
             }
             MemoryBudget::Fraction(_) | MemoryBudget::Megabytes(_) => {}
+        }
+        if self.devices.contains_key(&Device::Cpu) {
+            return Err(invalid("devices", "must not name the CPU: see `memory`"));
+        }
+        if self.devices.values().any(|&mb| mb == 0) {
+            return Err(invalid("devices", "must give each device at least 1 MiB"));
         }
         let durations = [
             ("expand_after", self.expand_after),

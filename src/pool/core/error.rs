@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::memory::Device;
 use crate::models::ModelError;
 
 /// Why a request, a registration or the pool itself failed.
@@ -29,6 +30,14 @@ pub enum PoolError {
         limit_mb: u64,
         /// What the process may use, in MiB.
         total_mb: u64,
+    },
+    /// The model is to run on a device for which the pool has no budget.
+    #[error("model {model} is to run on {device}, for which the pool has no budget")]
+    NoDeviceBudget {
+        /// The model.
+        model: String,
+        /// The device.
+        device: Device,
     },
     /// The operating system refused a thread for the worker.
     #[error("no thread could be started for worker {worker}")]

@@ -20,7 +20,7 @@
 //! | `modelpool_worker_failures_total` | counter | `model` | loads that failed, workers that crashed or stalled |
 //! | `modelpool_worker_stalls_total` | counter | `model` | workers given up because a step or load exceeded its limit |
 //! | `modelpool_abandoned_workers` | gauge | `model` | threads given up that have not returned |
-//! | `modelpool_reserved_bytes` | gauge | | bytes reserved in the pool's ledger |
+//! | `modelpool_reserved_bytes` | gauge | `device` | bytes reserved in a device's ledger: `cpu`, `cuda:0`, … |
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::PoolError;
 use super::ids::JobId;
+use super::memory::Device;
 use super::report::TokenCounts;
 
 /// How an accepted request ended.
@@ -322,7 +323,7 @@ impl ModelStats {
     }
 }
 
-/// The gauge of bytes reserved in a pool's ledger.
-pub(crate) fn reserved_bytes_gauge() -> Gauge {
-    gauge!("modelpool_reserved_bytes")
+/// The gauge of bytes reserved in a device's ledger.
+pub(crate) fn reserved_bytes_gauge(device: Device) -> Gauge {
+    gauge!("modelpool_reserved_bytes", "device" => device.to_string())
 }

@@ -17,7 +17,7 @@ mod watch;
 
 pub use action::{Action, Decision, Exit, RetireReason, StartReason};
 pub use plan::{ModelPlan, PolicyConfig};
-pub use view::{QueueView, View, WorkerView};
+pub use view::{QueueView, View, WeightsView, WorkerView};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -103,6 +103,9 @@ impl Policy {
             worker.load_time = now.saturating_duration_since(worker.loading_since);
         }
         if let Some(model) = self.models.get_mut(&worker.model) {
+            if worker.brought_weights {
+                model.weights_load_time = worker.load_time;
+            }
             model.warm = false;
             model.load_error = None;
             // Whether one more is needed shows only now that this one serves.

@@ -16,7 +16,7 @@ use super::error::PoolError;
 use super::events::EventStream;
 use super::handle::ModelHandle;
 use super::ids::ModelId;
-use super::memory::{Ledger, MIB, MemoryLimit};
+use super::memory::{Device, Ledgers, MemoryLimit};
 use super::policy::PolicyConfig;
 use super::registration::{AnyModel, PoolShared, Registration};
 use super::shutdown::ShutdownReport;
@@ -91,8 +91,9 @@ impl Pool {
         };
         let make_shared = Box::new(move |supervisor: SupervisorLink| {
             let freed = supervisor.clone();
-            let ledger = Ledger::new(limit, move || freed.cast(SupervisorMessage::MemoryFreed));
-            Arc::new(PoolShared::new(config, ledger, supervisor))
+            let on_release = move || freed.cast(SupervisorMessage::MemoryFreed);
+            let ledgers = Ledgers::new(limit, &config.devices, on_release);
+            Arc::new(PoolShared::new(config, ledgers, supervisor))
         });
         let (started, shared) = oneshot::channel();
         let (_, supervisor) = Actor::spawn(None, Supervisor, (policy, make_shared, started))
@@ -115,7 +116,8 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::AlreadyRegistered`] if the name is taken, [`PoolError::InvalidConfig`] if a
-    /// setting makes no sense, [`PoolError::ShuttingDown`] after shutdown.
+    /// setting makes no sense, [`PoolError::NoDeviceBudget`] for a model on a device that
+    /// [`PoolConfig::devices`] does not name, [`PoolError::ShuttingDown`] after shutdown.
     pub fn register<C: Capability>(&self, spec: ModelSpec<C>) -> Result<ModelHandle<C>, PoolError> {
         spec.validate()?;
         if self.inner.closing.load(Ordering::Acquire) {
@@ -128,7 +130,7 @@ impl Pool {
                 return Err(PoolError::AlreadyRegistered { model: name });
             }
             let id = ModelId(models.ordered.len() as u64 + 1);
-            let registration = Registration::new(id, spec, Arc::clone(&self.inner.shared));
+            let registration = Registration::new(id, spec, Arc::clone(&self.inner.shared))?;
             models.by_name.insert(name, id);
             models.ordered.push(registration.clone());
             registration
@@ -205,17 +207,12 @@ impl Pool {
     /// The pool at this moment.
     pub fn status(&self) -> PoolStatus {
         let shared = &self.inner.shared;
-        let ledger = &shared.ledger;
-        let limit = ledger.limit();
+        let of_device = |(device, ledger): (Device, &Arc<_>)| (device, MemoryStatus::of(ledger));
         let now = Instant::now();
         let models: Vec<Arc<dyn AnyModel>> = self.models().ordered.clone();
         PoolStatus {
-            memory: MemoryStatus {
-                total_mb: limit.total_mb,
-                limit_mb: limit.limit_mb,
-                reserved_mb: ledger.reserved_mb(),
-                peak_mb: ledger.peak_bytes().div_ceil(MIB),
-            },
+            memory: MemoryStatus::of(shared.ledgers.cpu()),
+            devices: shared.ledgers.iter().skip(1).map(of_device).collect(),
             models: models.iter().map(|model| model.status(now)).collect(),
             threads: shared.threads(),
             shutting_down: self.inner.closing.load(Ordering::Acquire),
@@ -259,7 +256,7 @@ impl Pool {
             threads: shared.threads(),
             permits: models.iter().map(|model| model.permits_taken()).sum(),
             queued: models.iter().map(|model| model.queue().queued).sum(),
-            reserved_bytes: shared.ledger.reserved_bytes(),
+            reserved_bytes: shared.ledgers.reserved_bytes(),
             proxies: shared.proxies(),
             supervisor_alive: !shared.supervisor.is_stopped(),
         }

@@ -17,7 +17,7 @@ use super::events::EventBus;
 use super::ids::{ModelId, WorkerId};
 use super::job::Job;
 use super::lanes::Lanes;
-use super::memory::{Ledger, MIB, MemoryDemand, MemoryLimit, Reservation};
+use super::memory::{Account, Footprint, Ledgers, MIB, MemoryDemand, MemoryLimit, Reservation};
 use super::metrics::ModelStats;
 use super::policy::{ModelPlan, QueueView};
 use super::proxy::{Proxy, ProxyArguments, ProxyCommand, ProxyMessage};
@@ -29,7 +29,7 @@ use crate::model::{Loader, ModelInfo, ModelSettings};
 /// What all parts of one pool share.
 pub(crate) struct PoolShared {
     pub(crate) config: PoolConfig,
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) ledgers: Ledgers,
     pub(crate) events: EventBus,
     pub(crate) compute: ComputeBudget,
     pub(crate) supervisor: SupervisorLink,
@@ -41,9 +41,9 @@ pub(crate) struct PoolShared {
 }
 
 impl PoolShared {
-    pub(crate) fn new(config: PoolConfig, ledger: Arc<Ledger>, supervisor: SupervisorLink) -> Self {
+    pub(crate) fn new(config: PoolConfig, ledgers: Ledgers, supervisor: SupervisorLink) -> Self {
         Self {
-            ledger,
+            ledgers,
             events: EventBus::new(),
             compute: ComputeBudget::new(config.compute_threads),
             supervisor,
@@ -116,6 +116,7 @@ pub(crate) struct Registration<C: Capability> {
     pub(crate) caller_side: C::CallerSide,
     pub(crate) lanes: Arc<Lanes<C>>,
     pub(crate) pool: Arc<PoolShared>,
+    account: Account,
     routes: ArcSwap<Vec<Route<C>>>,
     /// Workers that were told to end and get no more requests, but have not ended yet.
     leaving: Mutex<Vec<Arc<WorkerBoard>>>,
@@ -129,7 +130,12 @@ impl<C: Capability> Registration<C> {
         id: ModelId,
         spec: crate::model::ModelSpec<C>,
         pool: Arc<PoolShared>,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, PoolError> {
+        let device = spec.info.device;
+        let Some(ledger) = pool.ledgers.of(device).map(Arc::clone) else {
+            let model = spec.info.name;
+            return Err(PoolError::NoDeviceBudget { model, device });
+        };
         let capacity = spec
             .settings
             .queue_capacity
@@ -144,7 +150,7 @@ impl<C: Capability> Registration<C> {
             stats,
             pool.supervisor.clone(),
         ));
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             id,
             info: spec.info,
             settings: spec.settings,
@@ -152,11 +158,12 @@ impl<C: Capability> Registration<C> {
             caller_side: spec.caller_side,
             lanes,
             pool,
+            account: Account::new(ledger),
             routes: ArcSwap::from_pointee(Vec::new()),
             leaving: Mutex::default(),
             abandoned: Mutex::default(),
             unavailable_until: Mutex::new(None),
-        })
+        }))
     }
 
     pub(crate) fn batch_turn_every(&self) -> usize {
@@ -286,7 +293,8 @@ impl WorkerHandle {
 pub(crate) trait AnyModel: Send + Sync {
     fn id(&self) -> ModelId;
     fn info(&self) -> &ModelInfo;
-    fn limit(&self) -> MemoryLimit;
+    fn account(&self) -> &Account;
+    fn footprint(&self) -> Footprint;
     fn plan(&self) -> ModelPlan;
     fn queue(&self) -> QueueView;
     fn not_saturated(&self);
@@ -321,7 +329,15 @@ impl MemoryDemand for RegisteredDemand<'_> {
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        self.0.limit()
+        self.0.account().ledger().limit()
+    }
+
+    fn need_mb(&self, workers: usize) -> u64 {
+        let footprint = self.0.footprint();
+        let first = self.0.account().missing_bytes(footprint);
+        let others = (workers as u64).saturating_sub(1);
+        let bytes = first.saturating_add(footprint.worker_bytes.saturating_mul(others));
+        if workers == 0 { 0 } else { bytes / MIB }
     }
 }
 
@@ -334,8 +350,12 @@ impl<C: Capability> AnyModel for Registration<C> {
         &self.info
     }
 
-    fn limit(&self) -> MemoryLimit {
-        self.pool.ledger.limit()
+    fn account(&self) -> &Account {
+        &self.account
+    }
+
+    fn footprint(&self) -> Footprint {
+        Footprint::of(&self.info)
     }
 
     fn plan(&self) -> ModelPlan {
@@ -347,7 +367,8 @@ impl<C: Capability> AnyModel for Registration<C> {
             name: self.info.name.clone(),
             step_timeout: settings.step_timeout.unwrap_or(config.step_timeout),
             load_timeout: settings.load_timeout.unwrap_or(config.load_timeout),
-            worker_bytes: self.info.est_memory_allocation_mb.saturating_mul(MIB),
+            device: self.info.device,
+            footprint: self.footprint(),
             min_workers: min_workers.min(max_workers),
             max_workers,
             pinned: settings.pinned,
@@ -409,6 +430,11 @@ impl<C: Capability> AnyModel for Registration<C> {
             name: self.info.name.clone(),
             capability: C::NAME.to_owned(),
             est_memory_allocation_mb: self.info.est_memory_allocation_mb,
+            device: self.info.device,
+            shared_weights_mb: self
+                .account
+                .weights()
+                .map_or(0, |weights| weights.bytes() / MIB),
             queue: QueueStatus {
                 interactive: self.lanes.queued_first() + self.lanes.queued_interactive(),
                 batch: self.lanes.queued_batch(),

@@ -1,11 +1,13 @@
 //! What can be seen of a pool from outside, as plain data.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::board::{WorkerBoard, WorkerState};
 use super::ids::WorkerId;
+use super::memory::{Device, Ledger, MIB};
 use super::metrics::PoolMetrics;
 use super::report::CacheStatus;
 
@@ -13,8 +15,10 @@ use super::report::CacheStatus;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PoolStatus {
-    /// The ledger.
+    /// The CPU's ledger.
     pub memory: MemoryStatus,
+    /// The ledgers of the other devices that have one.
+    pub devices: BTreeMap<Device, MemoryStatus>,
     /// The models, in the order of their registration.
     pub models: Vec<ModelStatus>,
     /// Worker threads that have not ended.
@@ -23,11 +27,11 @@ pub struct PoolStatus {
     pub shutting_down: bool,
 }
 
-/// A pool's ledger at one moment, in MiB.
+/// A ledger at one moment, in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MemoryStatus {
-    /// What the process may use in all.
+    /// What the process may use in all; of a device beside the CPU, its budget.
     pub total_mb: u64,
     /// What may be reserved.
     pub limit_mb: u64,
@@ -35,6 +39,18 @@ pub struct MemoryStatus {
     pub reserved_mb: u64,
     /// The most that was ever reserved at once.
     pub peak_mb: u64,
+}
+
+impl MemoryStatus {
+    pub(crate) fn of(ledger: &Ledger) -> Self {
+        let limit = ledger.limit();
+        Self {
+            total_mb: limit.total_mb,
+            limit_mb: limit.limit_mb,
+            reserved_mb: ledger.reserved_mb(),
+            peak_mb: ledger.peak_bytes().div_ceil(MIB),
+        }
+    }
 }
 
 /// A model at one moment.
@@ -45,8 +61,12 @@ pub struct ModelStatus {
     pub name: String,
     /// Its capability's name.
     pub capability: String,
-    /// What one worker reserves, in MiB.
+    /// What one worker takes when it is the only one, in MiB.
     pub est_memory_allocation_mb: u64,
+    /// Where its memory lies.
+    pub device: Device,
+    /// What is reserved for the weights that its workers share, in MiB; 0 while there are none.
+    pub shared_weights_mb: u64,
     /// Its queue.
     pub queue: QueueStatus,
     /// Its workers.
@@ -85,7 +105,7 @@ pub struct WorkerStatus {
     pub idle_for: Option<Duration>,
     /// How many requests it has answered.
     pub answered: u64,
-    /// What it has reserved, in MiB.
+    /// What it has reserved for itself, in MiB: not counting weights that it shares with others.
     pub reserved_mb: u64,
     /// Its key-value cache, of models that have one, from the first step on.
     pub cache: Option<CacheStatus>,
@@ -101,7 +121,7 @@ impl WorkerStatus {
                 .idle_since()
                 .map(|since| now.saturating_duration_since(since)),
             answered: board.answered(),
-            reserved_mb: board.bytes.div_ceil(super::memory::MIB),
+            reserved_mb: board.bytes.div_ceil(MIB),
             cache: board.cache(),
         }
     }

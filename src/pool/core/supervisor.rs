@@ -10,6 +10,7 @@ mod workers;
 
 pub(crate) use link::{SupervisorLink, SupervisorMessage};
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
@@ -138,34 +139,43 @@ impl SupervisorState {
     /// Decides and acts until there is nothing more to do now, then arms the next wake-up.
     async fn settle(&mut self, myself: &ActorRef<SupervisorMessage>, now: Instant) {
         if self.shutdown.is_some() {
-            reserved_bytes_gauge().set(self.pool.ledger.reserved_bytes() as f64);
+            self.show_reserved();
             self.finish_shutdown(myself);
             return;
         }
+        let (mut wake_at, wants_idle) = self.decide_and_act(myself, now).await;
+        if wants_idle {
+            self.pool.want_idle(true);
+            // A worker that went idle between the decision and the wish would not be heard of.
+            (wake_at, _) = self.decide_and_act(myself, now).await;
+        }
+        self.show_reserved();
+        if let Some(armed) = self.wake.take() {
+            armed.abort();
+        }
+        self.wake = wake_at.map(|at| {
+            myself.send_after(at.saturating_duration_since(now), || {
+                SupervisorMessage::Wake
+            })
+        });
+    }
+
+    /// One decision, carried out: when to decide again, and whether to be told of idle workers.
+    async fn decide_and_act(
+        &mut self,
+        myself: &ActorRef<SupervisorMessage>,
+        now: Instant,
+    ) -> (Option<Instant>, bool) {
         let view = Snapshot {
             pool: &self.pool,
             models: &self.models,
             workers: &self.workers,
             now,
+            held: RefCell::default(),
         };
-        let mut decision = self.policy.decide(now, &view);
-        if decision.wants_idle {
-            self.pool.want_idle(true);
-            // A worker that went idle between the decision and the wish would not be heard of.
-            let view = Snapshot {
-                pool: &self.pool,
-                models: &self.models,
-                workers: &self.workers,
-                now,
-            };
-            let second = self.policy.decide(now, &view);
-            decision.actions.extend(second.actions);
-            decision.relaxed.extend(second.relaxed);
-            decision.wake_at = match (decision.wake_at, second.wake_at) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
-        }
+        let decision = self.policy.decide(now, &view);
+        // Weights that the decision has counted on are not released before it is carried out.
+        let held = view.held.into_inner();
         for model in &decision.relaxed {
             if let Some(model) = self.models.get(model) {
                 model.not_saturated();
@@ -174,15 +184,14 @@ impl SupervisorState {
         for action in decision.actions {
             self.act(action, myself, now).await;
         }
-        reserved_bytes_gauge().set(self.pool.ledger.reserved_bytes() as f64);
-        if let Some(armed) = self.wake.take() {
-            armed.abort();
+        drop(held);
+        (decision.wake_at, decision.wants_idle)
+    }
+
+    fn show_reserved(&self) {
+        for (device, ledger) in self.pool.ledgers.iter() {
+            reserved_bytes_gauge(device).set(ledger.reserved_bytes() as f64);
         }
-        self.wake = decision.wake_at.map(|at| {
-            myself.send_after(at.saturating_duration_since(now), || {
-                SupervisorMessage::Wake
-            })
-        });
     }
 
     async fn act(&mut self, action: Action, myself: &ActorRef<SupervisorMessage>, now: Instant) {

@@ -40,6 +40,14 @@ impl fmt::Debug for TextSide {
 }
 
 impl TextSide {
+    /// Gives the model the texts themselves.
+    fn plain() -> Self {
+        Self {
+            preparer: Preparer::Plain(Arc::new(Box::new(PlainText))),
+            max_input_bytes: DEFAULT_MAX_INPUT_BYTES,
+        }
+    }
+
     /// Refuses what can never be embedded.
     pub(super) fn check(&self, text: &str) -> Result<(), PoolError> {
         if text.is_empty() {
@@ -130,15 +138,67 @@ impl ModelSpec<TextEmbedding> {
         info: ModelInfo,
         loader: impl Fn() -> Result<M, ModelError> + Send + Sync + 'static,
     ) -> Self {
-        let side = TextSide {
-            preparer: Preparer::Plain(Arc::new(Box::new(PlainText))),
-            max_input_bytes: DEFAULT_MAX_INPUT_BYTES,
-        };
         let loader = Arc::new(move || {
             let model: Box<dyn TextEmbeddingCapable> = Box::new(loader()?);
             Ok(model)
         });
-        Self::with_caller_side(info, side, loader)
+        Self::with_caller_side(info, TextSide::plain(), loader)
+    }
+
+    /// A text embedding model whose workers share their weights: the first worker loads them with
+    /// `load_weights`, and `make_worker` makes each worker's model over them. See
+    /// [`sharing`](Self::sharing).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use modelpool::{CandleModel, EmbedInput, Embedding, ModelError, ModelInfo, ModelSpec};
+    /// use modelpool::{StepContext, TextEmbeddingCapable};
+    ///
+    /// struct Letters {
+    ///     info: ModelInfo,
+    ///     vectors: Arc<Vec<Embedding>>, // shared, never changed
+    /// }
+    ///
+    /// impl CandleModel for Letters {
+    ///     fn info(&self) -> &ModelInfo {
+    ///         &self.info
+    ///     }
+    /// }
+    ///
+    /// impl TextEmbeddingCapable for Letters {
+    ///     fn embed_step(
+    ///         &mut self,
+    ///         inputs: &[&EmbedInput],
+    ///         _context: &StepContext,
+    ///     ) -> Result<Vec<Result<Embedding, ModelError>>, ModelError> {
+    ///         let first_letter = |input: &&EmbedInput| usize::from(input.text.as_bytes()[0]);
+    ///         let vectors = inputs.iter().map(|input| self.vectors[first_letter(input)].clone());
+    ///         Ok(vectors.map(Ok).collect())
+    ///     }
+    /// }
+    ///
+    /// // 1 MiB of weights, counted once, and 1 MiB for each worker.
+    /// let info = ModelInfo::from_bytes("letters", 1 << 20, 1 << 20);
+    /// let spec = ModelSpec::text_embedding_shared(
+    ///     info.clone(),
+    ///     || Ok(vec![vec![0.5; 128]; 256]),
+    ///     move |vectors| Ok(Letters { info: info.clone(), vectors }),
+    /// );
+    /// # drop(spec);
+    /// ```
+    pub fn text_embedding_shared<W, M>(
+        info: ModelInfo,
+        load_weights: impl Fn() -> Result<W, ModelError> + Send + Sync + 'static,
+        make_worker: impl Fn(Arc<W>) -> Result<M, ModelError> + Send + Sync + 'static,
+    ) -> Self
+    where
+        W: Send + Sync + 'static,
+        M: TextEmbeddingCapable,
+    {
+        Self::sharing(info, TextSide::plain(), load_weights, move |weights| {
+            let model: Box<dyn TextEmbeddingCapable> = Box::new(make_worker(weights)?);
+            Ok(model)
+        })
     }
 
     /// Prepares texts on the caller's side with what `load` gives. It is loaded when it is first

@@ -21,6 +21,10 @@ pub(super) struct Worker {
     pub(super) loading_since: Instant,
     pub(super) loaded: bool,
     pub(super) load_time: Duration,
+    /// What it has reserved for itself.
+    pub(super) own_bytes: u64,
+    /// It loaded the weights for all.
+    pub(super) brought_weights: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub(super) struct Model {
     /// Since when the model has waited for memory.
     pub(super) short_since: Option<Instant>,
     pub(super) last_retired: Option<Instant>,
+    /// How long it took to load the weights when that was last done.
+    pub(super) weights_load_time: Duration,
     /// What the callers that wait are to be told, once no worker lives.
     pub(super) load_error: Option<PoolError>,
 }
@@ -78,6 +84,7 @@ impl Model {
             breaker: Breaker::Closed,
             short_since: None,
             last_retired: None,
+            weights_load_time: Duration::ZERO,
             load_error: None,
         }
     }

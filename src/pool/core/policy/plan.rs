@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::pool::core::config::RestartConfig;
+use crate::pool::core::memory::{Device, Footprint};
 
 /// The settings that decisions depend on.
 #[derive(Debug, Clone)]
@@ -26,8 +27,10 @@ pub struct PolicyConfig {
 pub struct ModelPlan {
     /// The model's name, for errors.
     pub name: String,
-    /// What one worker reserves, in bytes.
-    pub worker_bytes: u64,
+    /// Where its memory lies.
+    pub device: Device,
+    /// What its workers reserve.
+    pub footprint: Footprint,
     /// Never retire below this for idleness or eviction.
     pub min_workers: usize,
     /// Never start above this.

@@ -1,17 +1,28 @@
 //! Who gives way when memory is short, and who is idle too long.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::Policy;
 use super::action::{Decision, RetireReason};
 use super::budget::Budget;
-use super::model::Phase;
+use super::model::{Model, Phase};
 use super::view::View;
 use crate::pool::core::ids::{ModelId, WorkerId};
+use crate::pool::core::memory::Device;
+
+/// An idle worker that may go.
+pub(super) struct Candidate {
+    pub(super) worker: WorkerId,
+    pub(super) model: ModelId,
+    /// What it costs to have it back, per byte that it holds and second that it has been idle.
+    value: f64,
+}
 
 impl Policy {
-    /// Retires idle workers of other models, least valuable first, until `bytes` will be free. If
-    /// that cannot be had now, the model waits, and nothing is retired in vain.
+    /// Retires idle workers of other models on the same device, least valuable first, until
+    /// `bytes` will be free. If that cannot be had now, the model waits, and nothing is retired in
+    /// vain.
     pub(super) fn make_room(
         &mut self,
         id: ModelId,
@@ -21,80 +32,138 @@ impl Policy {
         decision: &mut Decision,
         now: Instant,
     ) {
-        if let Some(model) = self.models.get_mut(&id) {
-            model.short_since.get_or_insert(now);
-        }
-        let missing = bytes.saturating_sub(budget.free + budget.coming);
+        let Some(model) = self.models.get_mut(&id) else {
+            return;
+        };
+        model.short_since.get_or_insert(now);
+        let device = model.plan.device;
+        let room = budget.room(device, view);
+        let missing = bytes.saturating_sub(room.free + room.coming);
         if missing > 0 {
-            let mut victims = Vec::new();
-            let mut found = 0;
-            for (worker, worker_bytes) in self.evictable(id, now, view) {
-                if found >= missing {
-                    break;
-                }
-                found += worker_bytes;
-                victims.push(worker);
-            }
-            if found < missing {
+            let candidates = self.evictable(device, Some(id), now, view);
+            let Some((victims, found)) = self.choose(&candidates, missing, view) else {
                 // Smaller models may use what is free meanwhile: one that cannot start must not
                 // hold up those that can.
                 decision.wants_idle = true;
                 return;
-            }
-            budget.coming += found;
+            };
+            budget.room(device, view).coming += found;
             for worker in victims {
                 self.retire(worker, RetireReason::Evicted, decision);
             }
         }
-        budget.hold(bytes);
+        budget.hold(device, bytes, view);
     }
 
-    /// Idle workers that may give way to `id`, least valuable first: a worker is worth its reload
-    /// time, per byte that it holds and second that it has been idle.
+    /// The least valuable of `candidates` (which are in that order) that free `missing` bytes
+    /// together, and what they do free. None of them could be spared: weights are freed with the
+    /// last worker that holds them, so a set may have to be whole.
+    pub(super) fn choose(
+        &self,
+        candidates: &[Candidate],
+        missing: u64,
+        view: &impl View,
+    ) -> Option<(BTreeSet<WorkerId>, u64)> {
+        let models: BTreeSet<ModelId> = candidates.iter().map(|found| found.model).collect();
+        let none = BTreeSet::new();
+        let freed = |victims: &BTreeSet<WorkerId>| -> u64 {
+            models
+                .iter()
+                .map(|&id| self.freed(id, victims, view) - self.freed(id, &none, view))
+                .sum()
+        };
+        let mut victims = BTreeSet::new();
+        let mut taken = 0;
+        while freed(&victims) < missing {
+            victims.insert(candidates.get(taken)?.worker);
+            taken += 1;
+        }
+        for candidate in candidates.iter().take(taken).rev() {
+            victims.remove(&candidate.worker);
+            if freed(&victims) < missing {
+                victims.insert(candidate.worker);
+            }
+        }
+        let found = freed(&victims);
+        Some((victims, found))
+    }
+
+    /// Idle workers on `device` that may give way, least valuable first; none of the model
+    /// `except`.
     pub(super) fn evictable(
         &self,
-        id: ModelId,
+        device: Device,
+        except: Option<ModelId>,
         now: Instant,
         view: &impl View,
-    ) -> Vec<(WorkerId, u64)> {
+    ) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        for (&other, model) in &self.models {
-            if other == id || model.plan.pinned || view.queue(other).queued > 0 {
+        for &id in &self.active {
+            let Some(model) = self.models.get(&id) else {
                 continue;
+            };
+            let other = Some(id) != except && model.plan.device == device;
+            if other && !model.plan.pinned && view.queue(id).queued == 0 {
+                candidates.extend(self.idle_workers(id, model, now, view));
             }
-            let mut idle: Vec<(f64, WorkerId)> = Vec::new();
-            let mut live = 0;
-            for &worker in &model.workers {
-                let Some(state) = self.workers.get(&worker) else {
-                    continue;
-                };
-                live += usize::from(state.phase != Phase::Retiring);
-                if state.phase != Phase::Ready {
-                    continue;
-                }
-                let Some(idle_since) = view.worker(worker).idle_since else {
-                    continue;
-                };
-                let idle_seconds = now.saturating_duration_since(idle_since).as_secs_f64();
-                let reload_seconds = state.load_time.as_secs_f64();
-                let bytes = model.plan.worker_bytes.max(1) as f64;
-                let value = (reload_seconds + 0.001) / (bytes * (idle_seconds + 0.001));
-                idle.push((value, worker));
-            }
-            idle.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let spare = live.saturating_sub(model.plan.min_workers);
-            let bytes = model.plan.worker_bytes;
-            candidates.extend(
-                idle.into_iter()
-                    .take(spare)
-                    .map(|(value, worker)| (value, worker, bytes)),
-            );
         }
-        candidates.sort_by(|a, b| a.0.total_cmp(&b.0));
+        candidates.sort_by(|a, b| a.value.total_cmp(&b.value));
         candidates
+    }
+
+    /// Those of a model's idle workers that it can spare, least valuable first.
+    fn idle_workers(
+        &self,
+        id: ModelId,
+        model: &Model,
+        now: Instant,
+        view: &impl View,
+    ) -> Vec<Candidate> {
+        let mut live = 0;
+        let mut idle: Vec<(Duration, WorkerId, Duration, u64)> = Vec::new();
+        for &worker in &model.workers {
+            let Some(state) = self.workers.get(&worker) else {
+                continue;
+            };
+            live += usize::from(state.phase != Phase::Retiring);
+            if state.phase == Phase::Ready
+                && let Some(idle_since) = view.worker(worker).idle_since
+            {
+                let idle_for = now.saturating_duration_since(idle_since);
+                idle.push((idle_for, worker, state.load_time, state.own_bytes));
+            }
+        }
+        // The longest idle first; of equals the one that was quickest to load.
+        idle.sort_by(|a, b| b.0.cmp(&a.0).then(a.2.cmp(&b.2)));
+        let spare = live.saturating_sub(model.plan.min_workers);
+        let weights = model.plan.footprint.weights_bytes;
+        let mut left = live;
+        let mut candidates: Vec<Candidate> = idle
             .into_iter()
-            .map(|(_, worker, bytes)| (worker, bytes))
-            .collect()
+            .take(spare)
+            .map(|(idle_for, worker, load_time, own_bytes)| {
+                left -= 1;
+                let (reload, bytes) = match (weights, left) {
+                    (0, _) => (load_time, own_bytes),
+                    // With the last one the weights go, and have to be loaded again.
+                    (_, 0) => (model.weights_load_time, weights + own_bytes),
+                    (_, _) => (Duration::ZERO, own_bytes),
+                };
+                let bytes_seconds = bytes.max(1) as f64 * (idle_for.as_secs_f64() + 0.001);
+                Candidate {
+                    worker,
+                    model: id,
+                    value: (reload.as_secs_f64() + 0.001) / bytes_seconds,
+                }
+            })
+            .collect();
+        // The last one frees most, but only if the others have gone before it.
+        let mut next = f64::INFINITY;
+        for candidate in candidates.iter_mut().rev() {
+            candidate.value = candidate.value.min(next);
+            next = candidate.value;
+        }
+        candidates
     }
 
     pub(super) fn decide_idle(

@@ -126,8 +126,8 @@ impl Policy {
         }
         model.not_before = None;
 
-        let bytes = model.plan.worker_bytes;
-        if bytes > view.limit_bytes() {
+        let device = model.plan.device;
+        if budget.needed(id, model, view) > view.limit_bytes(device) {
             model.warm = false;
             decision.actions.push(Action::FailQueued {
                 model: id,
@@ -137,19 +137,23 @@ impl Policy {
         }
         let cold = model.cold_target > 0;
         for nth in live..target {
+            let Some(model) = self.models.get_mut(&id) else {
+                return;
+            };
             // The second worker of a cold start is a convenience, and so is one that nobody waits
             // for: they take free memory only.
             let may_evict = wanted && (nth == 0 || !cold);
-            if !budget.take(bytes) {
+            let bytes = budget.needed(id, model, view);
+            if !budget.take(id, device, bytes, view) {
                 if may_evict {
                     self.make_room(id, bytes, view, budget, decision, now);
-                } else if let Some(model) = self.models.get_mut(&id) {
+                } else {
                     model.cold_target = nth;
                     model.to_replace = 0;
                 }
                 return;
             }
-            self.start(id, reason, now, decision);
+            self.start(id, reason, bytes, now, decision);
         }
     }
 
@@ -157,6 +161,7 @@ impl Policy {
         &mut self,
         id: ModelId,
         reason: StartReason,
+        bytes: u64,
         now: Instant,
         decision: &mut Decision,
     ) {
@@ -165,6 +170,7 @@ impl Policy {
         };
         self.next_worker += 1;
         let worker = WorkerId(self.next_worker);
+        let own_bytes = model.plan.footprint.worker_bytes;
         model.workers.insert(worker);
         model.short_since = None;
         match reason {
@@ -184,6 +190,8 @@ impl Policy {
                 loading_since: now,
                 loaded: false,
                 load_time: Duration::ZERO,
+                own_bytes,
+                brought_weights: bytes > own_bytes,
             },
         );
         decision.actions.push(Action::Start {

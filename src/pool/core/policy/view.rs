@@ -4,19 +4,32 @@ use std::time::Instant;
 
 use crate::pool::core::error::PoolError;
 use crate::pool::core::ids::{ModelId, WorkerId};
+use crate::pool::core::memory::Device;
 
 /// What the policy may look at.
 pub trait View {
-    /// What may be reserved in all, in bytes.
-    fn limit_bytes(&self) -> u64;
-    /// What is reserved now, in bytes.
-    fn reserved_bytes(&self) -> u64;
+    /// What may be reserved on a device in all, in bytes.
+    fn limit_bytes(&self, device: Device) -> u64;
+    /// What is reserved on a device now, in bytes.
+    fn reserved_bytes(&self, device: Device) -> u64;
+    /// A model's weights, if they are reserved now. They must stay so until what was decided is
+    /// carried out.
+    fn weights(&self, model: ModelId) -> Option<WeightsView>;
     /// A model's queue.
     fn queue(&self, model: ModelId) -> QueueView;
     /// A worker that has reported ready.
     fn worker(&self, worker: WorkerId) -> WorkerView;
     /// The error for a model of which one worker can never fit.
     fn never_fits(&self, model: ModelId) -> PoolError;
+}
+
+/// Weights that a model's workers share, at this moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WeightsView {
+    /// What is reserved for them.
+    pub bytes: u64,
+    /// How many workers hold them, those among them that the policy does not know any more.
+    pub holders: usize,
 }
 
 /// A model's queue at this moment.

@@ -1,5 +1,6 @@
 //! The world as the policy sees it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,8 +8,8 @@ use std::time::Instant;
 use super::workers::Worker;
 use crate::pool::core::error::PoolError;
 use crate::pool::core::ids::{ModelId, WorkerId};
-use crate::pool::core::memory::check_memory_available;
-use crate::pool::core::policy::{QueueView, View, WorkerView};
+use crate::pool::core::memory::{Device, HeldWeights, check_memory_available};
+use crate::pool::core::policy::{QueueView, View, WeightsView, WorkerView};
 use crate::pool::core::registration::{AnyModel, PoolShared, RegisteredDemand};
 
 /// The world as the policy sees it.
@@ -17,6 +18,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) models: &'a BTreeMap<ModelId, Arc<dyn AnyModel>>,
     pub(super) workers: &'a BTreeMap<WorkerId, Worker>,
     pub(super) now: Instant,
+    /// The weights that were looked at.
+    pub(super) held: RefCell<BTreeMap<ModelId, HeldWeights>>,
 }
 
 impl Snapshot<'_> {
@@ -28,12 +31,24 @@ impl Snapshot<'_> {
 }
 
 impl View for Snapshot<'_> {
-    fn limit_bytes(&self) -> u64 {
-        self.pool.ledger.limit_bytes()
+    fn limit_bytes(&self, device: Device) -> u64 {
+        let ledger = self.pool.ledgers.of(device);
+        ledger.map_or(0, |ledger| ledger.limit_bytes())
     }
 
-    fn reserved_bytes(&self) -> u64 {
-        self.pool.ledger.reserved_bytes()
+    fn reserved_bytes(&self, device: Device) -> u64 {
+        let ledger = self.pool.ledgers.of(device);
+        ledger.map_or(0, |ledger| ledger.reserved_bytes())
+    }
+
+    fn weights(&self, id: ModelId) -> Option<WeightsView> {
+        let weights = self.models.get(&id)?.account().weights()?;
+        let view = WeightsView {
+            bytes: weights.bytes(),
+            holders: weights.holders(),
+        };
+        self.held.borrow_mut().insert(id, weights);
+        Some(view)
     }
 
     fn queue(&self, id: ModelId) -> QueueView {

@@ -43,11 +43,13 @@ impl SupervisorState {
         let Some(model) = self.models.get(&id).cloned() else {
             return Err(PoolError::Internal(format!("no model {id}")));
         };
-        let ledger = &self.pool.ledger;
-        check_memory_available(&RegisteredDemand(&*model), ledger.reserved_mb(), 1)?;
-        let bytes = model.plan().worker_bytes;
-        let reservation = ledger
-            .try_reserve(bytes)
+        let account = model.account();
+        let current_mb = account.ledger().reserved_mb();
+        check_memory_available(&RegisteredDemand(&*model), current_mb, 1)?;
+        let footprint = model.footprint();
+        let bytes = account.missing_bytes(footprint);
+        let reservation = account
+            .try_reserve(footprint)
             .ok_or_else(|| PoolError::Internal("memory was reserved past the ledger".to_owned()))?;
         self.emit(id, Some(worker), EventKind::Reserved { bytes, reason });
         let (handle, board) = model.spawn(worker, reservation, myself.get_cell()).await?;
