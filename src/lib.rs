@@ -20,6 +20,7 @@ pub mod sources;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use language::{ChatMessage, SamplingParams, TextTokenizer};
 pub use model::{CandleModel, ModelInfo, ModelSpec};
 pub use models::ModelError;
 pub use pool::capabilities::text_embedding::{
@@ -27,7 +28,9 @@ pub use pool::capabilities::text_embedding::{
     TextPreparer,
 };
 pub use pool::capabilities::text_to_text::{
-    BlockId, DecoderLimits, LogitRows, SequenceChunk, SequenceId, TextToTextCapable, WantedLogits,
+    Answer, BlockId, DecoderLimits, FinishReason, Generation, GenerationParams, GenerationRequest,
+    Language, LogitRows, Overlong, SequenceChunk, SequenceId, Summary, TextChunk, TextToText,
+    TextToTextCapable, Timings, Token, TokenStream, Usage, WantedLogits,
 };
 pub use pool::core::{
     Device, EventKind, MemoryBudget, ModelHandle, Pool, PoolConfig, PoolError, PoolEvent,

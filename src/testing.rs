@@ -5,13 +5,17 @@
 //! be told to wait, fail or panic, so that a test forces the interleaving that it is about and
 //! never has to sleep.
 
+mod babbler;
 pub mod kernels;
 mod recital;
 mod steering;
 
+pub use babbler::Babbler;
 pub use recital::{Recital, RecitalEngine, RecitalModel, RecitalRequest};
 pub use steering::{Act, Point, Steering};
 
+/// The pure scheduler of text generation, and its parts.
+pub use crate::pool::capabilities::text_to_text::scheduling;
 /// The pure policy, and what it works on.
 pub use crate::pool::core::policy;
 

@@ -1,5 +1,7 @@
 //! Between a text and the ids of its tokens.
 
+#[cfg(feature = "testing")]
+mod bytes;
 mod ends;
 mod folder;
 mod gguf;

@@ -110,6 +110,14 @@ pub enum ModelError {
         /// What the tokenizer said.
         detail: String,
     },
+    /// A prompt is longer than the model's context, or than its cache.
+    #[error("the prompt has {tokens} tokens, the model takes {most}")]
+    PromptTooLong {
+        /// The prompt's tokens.
+        tokens: usize,
+        /// The most that it may have.
+        most: usize,
+    },
     /// The hub gave an answer that makes no sense, or the transfer failed in a way of no other variant.
     #[error("cannot fetch {file} of {repo} from the hub: {detail}")]
     Hub {

@@ -1,6 +1,7 @@
 //! The steerable model and its controls.
 
 mod act;
+mod babbler;
 mod controls;
 mod embedder;
 mod reciter;
@@ -10,9 +11,12 @@ use std::sync::Arc;
 
 pub use act::{Act, Point};
 
+use super::Babbler;
 use super::recital::{Recital, RecitalModel};
 use crate::model::{ModelInfo, ModelSpec};
 use crate::pool::capabilities::text_embedding::{Embedding, TextEmbedding};
+use crate::pool::capabilities::text_to_text::{DecoderLimits, TextToText};
+use babbler::SteeredBabbler;
 use controls::{Controls, Opener};
 use embedder::SteeredEmbedder;
 use reciter::SteeredReciter;
@@ -129,6 +133,17 @@ impl Steering {
     /// The vector that a steered model gives a text: its length, and a sum over its bytes.
     pub fn embedding_of(text: &str) -> Embedding {
         embedder::embedding_of(text)
+    }
+
+    /// A text generation model of `est_mb` MiB a worker: a [`Babbler`] with these limits and
+    /// [its language](Babbler::language). A step's texts are what it runs, those of each sequence.
+    pub fn babbler(&self, name: &str, est_mb: u64, limits: DecoderLimits) -> ModelSpec<TextToText> {
+        let info = ModelInfo::new(name, est_mb);
+        let controls = Arc::clone(&self.controls);
+        ModelSpec::text_to_text(info.clone(), move || {
+            SteeredBabbler::load(&info, limits, &controls)
+        })
+        .language(Babbler::language)
     }
 
     /// A streaming model of `est_mb` MiB a worker, which recites the words that it is given, one

@@ -1,12 +1,58 @@
 //! Text to text: tokens that go on from other tokens.
 
+mod answer;
+mod blocks;
+mod caller_side;
+mod choice;
+mod engine;
+mod loaded;
+mod pace;
+mod params;
+mod prefix;
+mod running;
+mod schedule;
+mod shares;
 mod step;
+mod stream;
 
+pub use answer::{
+    Answer, FinishReason, Generation, GenerationRequest, Summary, TextChunk, Timings, Token, Usage,
+};
+pub use caller_side::GenerationSide;
+pub use engine::TextToTextEngine;
+pub use loaded::{Language, LanguageModel};
+pub use params::{GenerationParams, MAX_CHOICES, Overlong};
 pub use step::{BlockId, DecoderLimits, LogitRows, SequenceChunk, SequenceId, WantedLogits};
+pub use stream::TokenStream;
+
+// Public for its tests (see `testing::scheduling`), and no part of the crate's face.
+#[doc(hidden)]
+pub mod scheduling {
+    pub use super::blocks::{BlockTable, Blocks};
+    pub use super::pace::Pace;
+    pub use super::schedule::{Plan, Planned, Scheduler};
+}
 
 use crate::model::CandleModel;
 use crate::models::ModelError;
-use crate::pool::core::StepContext;
+use crate::pool::core::{Admission, Capability, ModelHandle, PoolError, StepContext};
+
+/// The capability of models that go on with a text.
+#[derive(Debug, Clone, Copy)]
+pub struct TextToText;
+
+impl Capability for TextToText {
+    const NAME: &'static str = "text_to_text";
+    type Model = LanguageModel;
+    type Request = GenerationRequest;
+    type Item = TextChunk;
+    type CallerSide = GenerationSide;
+    type Engine = TextToTextEngine;
+
+    fn engine(model: Box<LanguageModel>) -> TextToTextEngine {
+        TextToTextEngine::new(*model)
+    }
+}
 
 /// A model that goes on with a text: a decoder with a key-value cache in blocks.
 ///
@@ -42,4 +88,58 @@ pub trait TextToTextCapable: CandleModel {
     /// A sequence has ended or was put off, and will not go on from here. For models that keep
     /// more of a sequence than what lies in its blocks.
     fn forget(&mut self, _sequence: SequenceId) {}
+}
+
+impl ModelHandle<TextToText> {
+    /// Goes on with a text.
+    ///
+    /// # Errors
+    /// [`PoolError::InvalidRequest`] for an empty prompt or parameters that make no sense,
+    /// [`PoolError::InputTooLarge`] for a prompt above the model's `max_input_bytes`,
+    /// [`PoolError::Model`] with [`ModelError::PromptTooLong`] for one above its context, and
+    /// whatever a request can end with.
+    pub async fn prompt(
+        &self,
+        text: impl Into<String>,
+        params: GenerationParams,
+    ) -> Result<TokenStream, PoolError> {
+        let text = text.into();
+        params.validate()?;
+        let side = self.caller_side();
+        side.check_text(&text)?;
+        let admission = self.admit()?;
+        let bytes = text.len();
+        let tokens = move |language: &Language| Ok(language.tokenizer().encode(&text, true)?);
+        let request = side.prepare(&self.info().name, bytes, tokens, params);
+        let request = admission.prepare(request).await?;
+        Ok(self.start(admission, request))
+    }
+
+    /// Goes on with tokens. Special tokens are the caller's business.
+    ///
+    /// # Errors
+    /// As [`prompt`](Self::prompt).
+    pub fn prompt_tokens(
+        &self,
+        prompt: Vec<u32>,
+        params: GenerationParams,
+    ) -> Result<TokenStream, PoolError> {
+        params.validate()?;
+        let request = GenerationRequest { prompt, params };
+        self.caller_side()
+            .check_tokens(&self.info().name, &request)?;
+        Ok(self.start(self.admit()?, request))
+    }
+
+    fn start(
+        &self,
+        admission: Admission<'_, TextToText>,
+        request: GenerationRequest,
+    ) -> TokenStream {
+        let first_within = request.params.time_to_first_token.map(|allowed| {
+            let left = allowed.saturating_sub(admission.age());
+            (left, allowed)
+        });
+        TokenStream::new(admission.stream(request), &self.info().name, first_within)
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -92,6 +93,11 @@ impl<'a, C: Capability> Outbox<'a, C> {
     /// alone while it has not: a slow reader slows only itself.
     pub fn has_room(&self, slot: Slot) -> bool {
         self.hand.has_room(slot)
+    }
+
+    /// How long ago a request was accepted from its caller.
+    pub fn age(&self, slot: Slot) -> Duration {
+        self.hand.age(slot, Instant::now())
     }
 
     /// Sends one item of a stream that goes on. `false` when nobody reads it any more, or when

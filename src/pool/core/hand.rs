@@ -1,7 +1,7 @@
 //! The jobs that one worker has in hand.
 
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::capability::{Capability, Slot};
 use super::error::PoolError;
@@ -87,6 +87,13 @@ impl<C: Capability> Hand<C> {
             .get(slot.0)
             .and_then(Option::as_ref)
             .is_some_and(Job::has_room)
+    }
+
+    /// How long ago the job was accepted.
+    pub(crate) fn age(&self, slot: Slot, now: Instant) -> Duration {
+        let places = self.lock();
+        let job = places.jobs.get(slot.0).and_then(Option::as_ref);
+        job.map_or(Duration::ZERO, |job| job.waited(now))
     }
 
     pub(crate) fn emit(&self, slot: Slot, item: C::Item) -> bool {

@@ -238,6 +238,11 @@ impl<C: Capability> Admission<'_, C> {
         self.registration.submit(job);
     }
 
+    /// How long ago the place was taken.
+    pub fn age(&self) -> Duration {
+        self.accepted.elapsed()
+    }
+
     /// Does what must be done before the request can be sent, within its deadline.
     ///
     /// # Errors

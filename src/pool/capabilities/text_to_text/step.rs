@@ -14,7 +14,7 @@ pub struct DecoderLimits {
     /// How many blocks the cache of this worker has.
     pub blocks: usize,
     /// How many tokens one step should take in all: enough that the weights' way through the
-    /// caches is paid for, few enough that running streams do not wait long for a long prompt.
+    /// caches is paid for, few enough that running streams do not wait long for a long prompt. At least 2.
     pub step_tokens: usize,
 }
 
