@@ -7,6 +7,7 @@
 // The decoder, which uses the rest, comes in steps.
 #![allow(dead_code, unused_imports)]
 
+mod attention;
 mod elementwise;
 mod floats;
 mod fused;
@@ -18,6 +19,9 @@ mod piece;
 mod quantised;
 mod team;
 
+pub(crate) use attention::{
+    Factors, Product, Rescale, multiply, narrow, rescale, widen, widen_one,
+};
 pub(crate) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
 pub(crate) use fused::{gate_by, rms_norm, rope_interleaved, soft_cap};
 pub(crate) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};

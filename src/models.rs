@@ -1,6 +1,7 @@
 //! Candle models, one family a file, and the adapters that make them servable.
 
 mod checkpoint;
+mod decoder;
 mod encoder;
 mod error;
 mod fields;
@@ -8,6 +9,7 @@ mod files;
 mod gguf;
 mod static_embedding;
 
+pub use decoder::{CacheFormat, DecoderFiles, DecoderOptions, DecoderWeights, TextDecoder};
 pub use encoder::{EncoderFolder, EncoderPreparer, EncoderWeights, TextEncoder};
 pub use error::ModelError;
 pub use gguf::{Gguf, GgufStrings, GgufTensor, GgufType};

@@ -1,8 +1,14 @@
 //! The decoder and the files that it is read from.
 
+#[path = "decoder/families.rs"]
+mod families;
 #[path = "decoder/gguf.rs"]
 mod gguf;
 #[path = "support/gguf_writer.rs"]
 mod gguf_writer;
 #[path = "support/real_models.rs"]
 mod real_models;
+#[path = "decoder/runner.rs"]
+mod runner;
+#[path = "decoder/scrap.rs"]
+mod scrap;

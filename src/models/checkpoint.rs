@@ -27,7 +27,7 @@ const SUPPORTED: &str = "F32, F16, BF16 and F64";
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     file: usize,
-    dtype: String,
+    pub(super) dtype: String,
     pub(super) shape: Vec<usize>,
     begin: u64,
     bytes: u64,
@@ -121,9 +121,8 @@ impl Checkpoint {
         }
     }
 
-    /// Reads a tensor as `f32`, all of them finite.
-    pub(super) fn read(&self, name: &str, entry: &Entry) -> Result<Vec<f32>, ModelError> {
-        self.check_dtype(name, entry)?;
+    /// Reads a tensor's bytes.
+    pub(super) fn read_bytes(&self, entry: &Entry) -> Result<Vec<u8>, ModelError> {
         let path = &self.files[entry.file];
         let (mut file, _) = files::open(path)?;
         let unreadable = |source: std::io::Error| files::unreadable(path, source);
@@ -131,6 +130,13 @@ impl Checkpoint {
             .map_err(unreadable)?;
         let mut bytes = vec![0; entry.bytes as usize];
         read_all(&mut file, &mut bytes, path)?;
+        Ok(bytes)
+    }
+
+    /// Reads a tensor as `f32`, all of them finite.
+    pub(super) fn read(&self, name: &str, entry: &Entry) -> Result<Vec<f32>, ModelError> {
+        self.check_dtype(name, entry)?;
+        let bytes = self.read_bytes(entry)?;
         let values: Vec<f32> = match entry.dtype.as_str() {
             "F16" => words(&bytes)
                 .map(|word| half::f16::from_le_bytes(word).to_f32())

@@ -104,6 +104,14 @@ pub enum ModelError {
         /// What is wrong with its value.
         detail: String,
     },
+    /// A decoder was given a step that it cannot run.
+    #[error("sequence {sequence} cannot be run: {detail}")]
+    InvalidStep {
+        /// The sequence.
+        sequence: u64,
+        /// What is wrong with its part of the step.
+        detail: String,
+    },
     /// A text could not be turned into tokens.
     #[error("the text cannot be tokenised: {detail}")]
     Tokenize {
