@@ -101,9 +101,7 @@ fn tile<S: Simd, const M: usize, const N: usize>(
         for i in 0..M {
             let line = &product.c[(row + i) * product.ldc + column..][..width];
             let (line, _) = S::as_simd_f32s(line);
-            for j in 0..N {
-                sums[i][j] = line[j];
-            }
+            sums[i].copy_from_slice(&line[..N]);
         }
     }
     for (p, line) in product.b.chunks_exact(product.n).take(k).enumerate() {
@@ -118,9 +116,7 @@ fn tile<S: Simd, const M: usize, const N: usize>(
     for i in 0..M {
         let line = &mut product.c[(row + i) * product.ldc + column..][..width];
         let (line, _) = S::as_mut_simd_f32s(line);
-        for j in 0..N {
-            line[j] = sums[i][j];
-        }
+        line[..N].copy_from_slice(&sums[i]);
     }
 }
 

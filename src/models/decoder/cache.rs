@@ -248,7 +248,9 @@ impl HeadCache {
 /// Puts the scale of some values into `scale`, and gives what they are to be multiplied by to be
 /// whole numbers of eight bits.
 fn scale_of(values: &[f32], scale: &mut u16) -> f32 {
-    let largest = values.iter().fold(0.0_f32, |top, value| top.max(value.abs()));
+    let largest = values
+        .iter()
+        .fold(0.0_f32, |top, value| top.max(value.abs()));
     *scale = kernels::narrow(largest / 127.0);
     let rounded = kernels::widen_one(*scale);
     if rounded > 0.0 { 1.0 / rounded } else { 0.0 }

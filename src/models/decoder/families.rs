@@ -51,7 +51,9 @@ pub(super) fn describe(config: &Fields) -> Result<Description, ModelError> {
         "gemma" | "gemma2" | "gemma3_text" => gemma(config, model_type, &mut description)?,
         "phi3" => description.parts = Parts::Fused,
         "granite" => {
-            let number = |field, default| Ok::<_, ModelError>(config.number(field)?.unwrap_or(default) as f32);
+            let number = |field, default| {
+                Ok::<_, ModelError>(config.number(field)?.unwrap_or(default) as f32)
+            };
             description.attention_scale = number("attention_multiplier", 1.0)?;
             description.embedding_scale = number("embedding_multiplier", 1.0)?;
             description.residual_scale = number("residual_multiplier", 1.0)?;
@@ -145,7 +147,10 @@ fn base(config: &Fields, model_type: &str) -> Result<Description, ModelError> {
         embedding_scale: 1.0,
         residual_scale: 1.0,
         logit_scale: 1.0,
-        tied: config.flag("tie_word_embeddings", matches!(model_type, "gemma" | "gemma2" | "gemma3_text"))?,
+        tied: config.flag(
+            "tie_word_embeddings",
+            matches!(model_type, "gemma" | "gemma2" | "gemma3_text"),
+        )?,
         rotaries: vec![rotary],
         layers: vec![layer; count],
         context,
@@ -218,7 +223,13 @@ fn gemma(
     let width = description.head_width;
     if let Some(rope) = global_rope {
         let theta = rope.number("rope_theta")?.unwrap_or(1e6);
-        description.rotaries = vec![rotary(config, Some(&rope), theta, width, description.context)?];
+        description.rotaries = vec![rotary(
+            config,
+            Some(&rope),
+            theta,
+            width,
+            description.context,
+        )?];
     }
     let theta = match &local_rope {
         Some(rope) => rope.number("rope_theta")?,
@@ -349,9 +360,8 @@ fn scaling(
         Some(number) => Err(rope.invalid(field, format!("{number} is too small"))),
         None => Ok(None),
     };
-    let needed = |field: &'static str| {
-        positive(field)?.ok_or_else(|| rope.invalid(field, "it is missing"))
-    };
+    let needed =
+        |field: &'static str| positive(field)?.ok_or_else(|| rope.invalid(field, "it is missing"));
     let original = || {
         let field = "original_max_position_embeddings";
         Ok::<_, ModelError>(positive(field)?.or(config.number(field)?))

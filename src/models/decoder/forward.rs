@@ -66,11 +66,7 @@ pub(super) fn activation_bytes(
         + 3 * description.query_width()
         + 2 * description.key_width()
         + 2 * description.intermediate;
-    let angles: usize = description
-        .rotaries
-        .iter()
-        .map(|rotary| rotary.width)
-        .sum();
+    let angles: usize = description.rotaries.iter().map(|rotary| rotary.width).sum();
     // The linear layers hold their input once more, in eight bits and with its scales.
     let widest = description
         .hidden
@@ -199,7 +195,12 @@ impl Step<'_> {
                 }
             });
         };
-        turn(&layer.query, &layer.query_norm, description.query_width(), query);
+        turn(
+            &layer.query,
+            &layer.query_norm,
+            description.query_width(),
+            query,
+        );
         turn(&layer.key, &layer.key_norm, description.key_width(), key);
         add_bias(cpu, &layer.value, value);
         self.store(cache, key, value);
@@ -239,10 +240,8 @@ impl Step<'_> {
             ..
         } = scratch;
         let x = self.normed(&layer.mlp_norm, hidden, normed);
-        let mut outputs: [(&Matrix, &mut [f32]); 2] = [
-            (&layer.gate.weight, gate),
-            (&layer.up.weight, up),
-        ];
+        let mut outputs: [(&Matrix, &mut [f32]); 2] =
+            [(&layer.gate.weight, gate), (&layer.up.weight, up)];
         kernels::linear(cpu, self.team, linear, x, total, &mut outputs);
         add_bias(cpu, &layer.gate, gate);
         add_bias(cpu, &layer.up, up);
@@ -422,13 +421,7 @@ impl Step<'_> {
 }
 
 impl Scratch {
-    fn resize(
-        &mut self,
-        description: &Description,
-        ropes: &[Rope],
-        total: usize,
-        threads: usize,
-    ) {
+    fn resize(&mut self, description: &Description, ropes: &[Rope], total: usize, threads: usize) {
         let sizes = [
             (&mut self.hidden, description.hidden),
             (&mut self.normed, description.hidden),

@@ -253,11 +253,7 @@ fn tensor_shape<'a>(file: &'a Gguf, name: &str) -> Result<&'a [usize], ModelErro
     }
 }
 
-fn rotary(
-    entries: &Entries<'_>,
-    head_width: usize,
-    context: usize,
-) -> Result<Rotary, ModelError> {
+fn rotary(entries: &Entries<'_>, head_width: usize, context: usize) -> Result<Rotary, ModelError> {
     let width = entries.count("rope.dimension_count")?.unwrap_or(head_width);
     if width > head_width || !width.is_multiple_of(2) {
         return Err(entries.invalid(
@@ -326,7 +322,7 @@ fn scaling(
                 attention: Some(attention * yarn_attention(factor)),
             })
         }
-        (Some(kind), None) if matches!(kind, "linear" | "yarn") => {
+        (Some("linear" | "yarn"), None) => {
             Err(entries.invalid("rope.scaling.factor", "it is missing"))
         }
         (Some(other), _) => {
@@ -358,7 +354,10 @@ fn factors(file: &Gguf, name: &str, width: usize) -> Result<Option<Vec<f32>>, Mo
     let bytes = file.read_tensor(&name)?;
     let (words, _) = bytes.as_chunks::<4>();
     let factors: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-    if factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
+    if factors
+        .iter()
+        .all(|factor| factor.is_finite() && *factor > 0.0)
+    {
         Ok(Some(factors))
     } else {
         Err(ModelError::NotFiniteWeights { tensor: name })

@@ -36,7 +36,10 @@ pub(super) enum Scaling {
     },
     /// Each divided by a factor of its own (LongRoPE, Ding et al. 2024; and how files of Llama 3
     /// hold its scaling).
-    Each { factors: Vec<f32>, attention: f64 },
+    Each {
+        factors: Vec<f32>,
+        attention: f64,
+    },
 }
 
 impl Rope {

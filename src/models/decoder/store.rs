@@ -97,7 +97,7 @@ impl Store {
         }
     }
 
-    /// A tensor's bytes, none of them a number that is not finite.
+    /// A tensor's bytes; those of a floating-point tensor hold no number that is not finite.
     pub(super) fn read(&self, name: &str, kind: GgmlType) -> Result<Vec<u8>, ModelError> {
         let bytes = match self {
             Self::Gguf(file) => file.read_tensor(name)?,
@@ -158,27 +158,17 @@ pub(super) fn floats(kind: GgmlType, bytes: &[u8]) -> Option<Vec<f32>> {
     }
 }
 
-/// Whether no element is NaN or infinite. Of blocks only the scales can be.
+/// Whether no element of a floating-point tensor is NaN or infinite; the scales of blocks are
+/// checked where they are laid out.
 fn is_finite(kind: GgmlType, bytes: &[u8]) -> bool {
-    let exponent_is_full = |pair: &[u8; 2], mask: u16| u16::from_le_bytes(*pair) & mask == mask;
-    let half = |pair: &[u8; 2]| !exponent_is_full(pair, 0x7c00);
-    let brain = |pair: &[u8; 2]| !exponent_is_full(pair, 0x7f80);
+    let is_sound = |pair: &[u8; 2], mask: u16| u16::from_le_bytes(*pair) & mask != mask;
     let (pairs, _) = bytes.as_chunks::<2>();
-    let scales: &[usize] = match kind {
-        GgmlType::F16 => return pairs.iter().all(half),
-        GgmlType::Bf16 => return pairs.iter().all(brain),
-        // The upper half of a single is a brain float.
-        GgmlType::F32 => return pairs.iter().skip(1).step_by(2).all(brain),
-        GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 | GgmlType::Iq4Nl | GgmlType::Iq4Xs => &[0],
-        GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q4K | GgmlType::Q5K => &[0, 2],
-        GgmlType::Q2K => &[80, 82],
-        GgmlType::Q3K => &[108],
-        GgmlType::Q6K => &[208],
-        _ => &[],
-    };
-    bytes.chunks_exact(kind.block_bytes()).all(|block| {
-        scales
-            .iter()
-            .all(|at| block[*at..].first_chunk().is_some_and(half))
-    })
+    let mut pairs = pairs.iter();
+    match kind {
+        GgmlType::F16 => pairs.all(|pair| is_sound(pair, 0x7c00)),
+        GgmlType::Bf16 => pairs.all(|pair| is_sound(pair, 0x7f80)),
+        // The upper half of a single has all of its exponent.
+        GgmlType::F32 => pairs.skip(1).step_by(2).all(|pair| is_sound(pair, 0x7f80)),
+        _ => true,
+    }
 }

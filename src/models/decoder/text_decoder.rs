@@ -95,7 +95,10 @@ impl TextDecoder {
             } else if end > self.sizes.context {
                 format!("{end} tokens are more than {}", self.sizes.context)
             } else if chunk.blocks.len() < needed {
-                format!("{end} tokens take {needed} blocks, it has {}", chunk.blocks.len())
+                format!(
+                    "{end} tokens take {needed} blocks, it has {}",
+                    chunk.blocks.len()
+                )
             } else if let Some(block) = foreign {
                 format!("block {} is not one of {blocks}", block.0)
             } else if let Some(token) = unknown {

@@ -317,6 +317,9 @@ impl<'a> Builder<'a> {
         let make = |rows: usize, bytes: &[u8]| {
             Matrix::from_ggml(cpu, kind, rows, columns, bytes).map_err(|error| match error {
                 MatrixError::Unsupported { .. } => unsupported(name, kind),
+                MatrixError::NotFinite { .. } => ModelError::NotFiniteWeights {
+                    tensor: name.to_owned(),
+                },
                 other => ModelError::Other(format!("tensor {name}: {other}")),
             })
         };
@@ -333,7 +336,9 @@ impl<'a> Builder<'a> {
         let mut made = Vec::with_capacity(N);
         for rows in parts {
             let rows = if self.measure { 0 } else { rows };
-            let (part, left) = rest.split_at_checked(rows * row_bytes).unwrap_or((rest, &[]));
+            let (part, left) = rest
+                .split_at_checked(rows * row_bytes)
+                .unwrap_or((rest, &[]));
             made.push(make(rows, part)?);
             rest = left;
         }
