@@ -6,6 +6,8 @@ mod devices;
 mod failure;
 #[path = "pool/gates.rs"]
 mod gates;
+#[path = "pool/health.rs"]
+mod health;
 #[path = "pool/lifecycle.rs"]
 mod lifecycle;
 #[path = "pool/memory.rs"]

@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod hand;
 mod handle;
+mod health;
 mod idle;
 mod ids;
 mod job;
@@ -35,6 +36,7 @@ pub use config::{PoolConfig, RestartConfig};
 pub use error::PoolError;
 pub use events::{EventKind, EventStream, PoolEvent};
 pub use handle::{Admission, ItemStream, ModelHandle, RequestOptions};
+pub use health::{Health, ModelCondition, ModelHealth};
 pub use ids::{JobId, ModelId, WorkerId};
 pub use job::Priority;
 pub use memory::{

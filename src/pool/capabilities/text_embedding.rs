@@ -32,6 +32,10 @@ impl Capability for TextEmbedding {
     type CallerSide = TextSide;
     type Engine = TextEmbeddingEngine;
 
+    fn probe_request(side: &TextSide) -> Result<Option<EmbedInput>, ModelError> {
+        side.probe().map(Some)
+    }
+
     fn engine(model: Box<dyn TextEmbeddingCapable>) -> TextEmbeddingEngine {
         TextEmbeddingEngine::new(model)
     }
@@ -80,7 +84,8 @@ impl ModelHandle<TextEmbedding> {
         let text = text.into();
         self.caller_side().check(&text)?;
         let admission = self.admit()?;
-        let input = self.caller_side().prepare(&self.info().name, text, options);
+        let side = admission.caller_side();
+        let input = side.prepare(&admission.info().name, text, options);
         let input = admission.prepare(input).await?;
         admission.ask(input).await
     }
@@ -125,19 +130,32 @@ impl ModelHandle<TextEmbedding> {
             (!chunk.is_empty()).then_some(chunk)
         });
         let name = &self.info().name;
+        let prepare_all = |chunk: Vec<String>| async {
+            let inputs = side.prepare_batch(name, chunk.clone(), options.clone());
+            let inputs = inputs.await?;
+            Ok(stream::iter(chunk.into_iter().zip(inputs).map(Ok)))
+        };
         stream::iter(chunks)
-            .map(|chunk| side.prepare_batch(name, chunk, options.clone()))
+            .map(prepare_all)
             .buffered(2)
-            .map_ok(|inputs| stream::iter(inputs.into_iter().map(Ok)))
             .try_flatten()
-            .map_ok(|input| {
+            .map_ok(|(text, input)| {
                 let mut handle = handle.clone();
+                let (side, options) = (&side, &options);
                 async move {
                     if let Some(deadline) = call_deadline {
                         let left = deadline.saturating_duration_since(Instant::now());
                         handle = handle.with(handle.options().deadline(left));
                     }
-                    handle.admit_patiently().await?.ask(input).await
+                    let admission = handle.admit_patiently().await?;
+                    if admission.is_of(side) {
+                        return admission.ask(input).await;
+                    }
+                    // The model was replaced meanwhile: its tokens are other ones.
+                    let side = admission.caller_side();
+                    let input = side.prepare(name, text, options.clone());
+                    let input = admission.prepare(input).await?;
+                    admission.ask(input).await
                 }
             })
             .try_buffered(window)

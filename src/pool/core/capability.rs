@@ -30,6 +30,16 @@ pub trait Capability: Sized + Send + Sync + 'static {
     /// Drives a loaded model.
     type Engine: Engine<Self>;
 
+    /// A request as small as can be, that any healthy model of this capability serves: what
+    /// [`Pool::probe`](super::Pool::probe) sends. Called where it may block. Default: none.
+    ///
+    /// # Errors
+    /// What keeps the caller's side from preparing it.
+    fn probe_request(caller_side: &Self::CallerSide) -> Result<Option<Self::Request>, ModelError> {
+        let _ = caller_side;
+        Ok(None)
+    }
+
     /// Wraps a loaded model. Called on the worker's thread.
     fn engine(model: Box<Self::Model>) -> Self::Engine;
 }

@@ -116,6 +116,14 @@ pub enum PoolError {
         /// How many there are.
         threads: usize,
     },
+    /// The model's capability has no request that could be sent as a probe.
+    #[error("model {model} cannot be probed: {capability} has no probe request")]
+    NoProbe {
+        /// The model.
+        model: String,
+        /// Its capability's name.
+        capability: &'static str,
+    },
     /// The pool is shutting down, or has shut down.
     #[error("the pool is shutting down")]
     ShuttingDown,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,7 @@ use super::job::{Job, JobParts, Priority, ReplyPort};
 use super::lanes::Lanes;
 use super::permits::Permit;
 use super::registration::Registration;
+use super::shared::offload;
 use crate::model::ModelInfo;
 
 /// How many items of a stream may wait for a slow reader before its sequence is left alone.
@@ -55,14 +57,15 @@ impl RequestOptions {
 
 /// A registered model, to be asked. Cheap to clone; clones share the model's queue and workers.
 pub struct ModelHandle<C: Capability> {
-    registration: Arc<Registration<C>>,
+    /// The version that serves now; every clone sees a replacement at once.
+    current: Arc<ArcSwap<Registration<C>>>,
     options: RequestOptions,
 }
 
 impl<C: Capability> Clone for ModelHandle<C> {
     fn clone(&self) -> Self {
         Self {
-            registration: Arc::clone(&self.registration),
+            current: Arc::clone(&self.current),
             options: self.options,
         }
     }
@@ -72,7 +75,7 @@ impl<C: Capability> fmt::Debug for ModelHandle<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelHandle")
             .field("capability", &C::NAME)
-            .field("model", &self.registration.info.name)
+            .field("model", &self.current.load().info.name)
             .field("options", &self.options)
             .finish()
     }
@@ -81,30 +84,32 @@ impl<C: Capability> fmt::Debug for ModelHandle<C> {
 impl<C: Capability> ModelHandle<C> {
     pub(crate) fn new(registration: Arc<Registration<C>>) -> Self {
         Self {
-            registration,
+            current: Arc::new(ArcSwap::new(registration)),
             options: RequestOptions::default(),
         }
     }
 
-    pub(crate) fn registration(&self) -> &Arc<Registration<C>> {
-        &self.registration
+    /// The version that serves now.
+    pub(crate) fn registration(&self) -> Arc<Registration<C>> {
+        self.current.load_full()
     }
 
     /// The model's description.
-    pub fn info(&self) -> &ModelInfo {
-        &self.registration.info
+    pub fn info(&self) -> Arc<ModelInfo> {
+        Arc::clone(&self.current.load().info)
     }
 
-    /// What requests need on the caller's side, such as the tokenizer.
-    pub fn caller_side(&self) -> &C::CallerSide {
-        &self.registration.caller_side
+    /// What requests need on the caller's side, such as the tokenizer. A request that is prepared
+    /// with it is to be sent to the same version of the model: see [`Admission::caller_side`].
+    pub fn caller_side(&self) -> Arc<C::CallerSide> {
+        Arc::clone(&self.current.load().caller_side)
     }
 
     /// The same model, asked with these options.
     #[must_use]
     pub fn with(&self, options: RequestOptions) -> Self {
         Self {
-            registration: Arc::clone(&self.registration),
+            current: Arc::clone(&self.current),
             options,
         }
     }
@@ -124,7 +129,7 @@ impl<C: Capability> ModelHandle<C> {
 
     /// How many requests may be under way at once.
     pub fn queue_capacity(&self) -> usize {
-        self.registration.lanes.permits().capacity()
+        self.current.load().lanes.permits().capacity()
     }
 
     /// Takes a place in the model's queue; the deadline counts from here. What is costly about a
@@ -133,12 +138,14 @@ impl<C: Capability> ModelHandle<C> {
     ///
     /// # Errors
     /// [`PoolError::Overloaded`] if the queue is full, [`PoolError::ShuttingDown`] after shutdown.
-    pub fn admit(&self) -> Result<Admission<'_, C>, PoolError> {
-        let permit = self.registration.lanes.admit()?;
-        let allowed = self.allowed();
+    pub fn admit(&self) -> Result<Admission<C>, PoolError> {
+        let registration = self.registration();
+        let permit = registration.lanes.admit()?;
+        let allowed = self.options.deadline;
+        let allowed = allowed.unwrap_or(registration.pool.config.default_deadline);
         let accepted = Instant::now();
         Ok(Admission {
-            registration: &self.registration,
+            registration,
             permit,
             priority: self.options.priority.unwrap_or_default(),
             accepted,
@@ -156,8 +163,9 @@ impl<C: Capability> ModelHandle<C> {
     /// # Errors
     /// [`PoolError::DeadlineExceeded`] if no place came free in time, [`PoolError::ShuttingDown`]
     /// after shutdown.
-    pub async fn admit_patiently(&self) -> Result<Admission<'_, C>, PoolError> {
-        let allowed = self.allowed();
+    pub async fn admit_patiently(&self) -> Result<Admission<C>, PoolError> {
+        let default = self.current.load().pool.config.default_deadline;
+        let allowed = self.options.deadline.unwrap_or(default);
         let started = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
@@ -170,12 +178,6 @@ impl<C: Capability> ModelHandle<C> {
             }
             pause = (pause * 2).min(Duration::from_millis(20));
         }
-    }
-
-    fn allowed(&self) -> Duration {
-        self.options
-            .deadline
-            .unwrap_or(self.registration.pool.config.default_deadline)
     }
 
     /// Asks for one answer. To drop the future cancels the request.
@@ -197,8 +199,9 @@ impl<C: Capability> ModelHandle<C> {
 
 /// A place in a model's queue, given back when dropped unused.
 #[must_use = "an admission that is not used gives its place back"]
-pub struct Admission<'a, C: Capability> {
-    registration: &'a Registration<C>,
+pub struct Admission<C: Capability> {
+    /// The version that admitted it, which serves it whatever comes after.
+    registration: Arc<Registration<C>>,
     permit: Permit<C>,
     priority: Priority,
     accepted: Instant,
@@ -206,7 +209,7 @@ pub struct Admission<'a, C: Capability> {
     deadline: Instant,
 }
 
-impl<C: Capability> fmt::Debug for Admission<'_, C> {
+impl<C: Capability> fmt::Debug for Admission<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admission")
             .field("model", &self.registration.info.name)
@@ -216,8 +219,24 @@ impl<C: Capability> fmt::Debug for Admission<'_, C> {
     }
 }
 
-impl<C: Capability> Admission<'_, C> {
-    fn submit(self, request: C::Request, reply: ReplyPort<C::Item>) {
+impl<C: Capability> Admission<C> {
+    /// The model's description.
+    pub fn info(&self) -> &ModelInfo {
+        &self.registration.info
+    }
+
+    /// What a request needs on the caller's side, of the very version of the model that will serve
+    /// it.
+    pub fn caller_side(&self) -> &C::CallerSide {
+        &self.registration.caller_side
+    }
+
+    /// Whether `side` is this version's.
+    pub(crate) fn is_of(&self, side: &Arc<C::CallerSide>) -> bool {
+        Arc::ptr_eq(&self.registration.caller_side, side)
+    }
+
+    fn submit(self, request: C::Request, reply: ReplyPort<C::Item>) -> Arc<Registration<C>> {
         let id = self.registration.lanes.stats().accepted();
         let span = tracing::debug_span!(
             "request",
@@ -236,6 +255,7 @@ impl<C: Capability> Admission<'_, C> {
             permit: self.permit,
         });
         self.registration.submit(job);
+        self.registration
     }
 
     /// How long ago the place was taken.
@@ -262,9 +282,9 @@ impl<C: Capability> Admission<'_, C> {
     /// Any [`PoolError`] that a request can end with.
     pub async fn ask(self, request: C::Request) -> Result<C::Item, PoolError> {
         let (reply, answer) = oneshot::channel();
-        let (registration, deadline, allowed) = (self.registration, self.deadline, self.allowed);
+        let (deadline, allowed) = (self.deadline, self.allowed);
+        let registration = self.submit(request, ReplyPort::Once(reply));
         let mut caller = Caller::of(&*registration.lanes);
-        self.submit(request, ReplyPort::Once(reply));
         // The port is closed before the caller is counted as gone: locals go in reverse order.
         let answered = tokio::time::timeout_at(deadline.into(), answer).await;
         caller.answered = answered.is_ok();
@@ -275,6 +295,24 @@ impl<C: Capability> Admission<'_, C> {
             Err(_) => Err(PoolError::DeadlineExceeded {
                 model: registration.info.name.clone(),
                 allowed,
+            }),
+        }
+    }
+
+    /// The capability's probe request, prepared for this model.
+    pub(crate) async fn probe_request(&self) -> Result<C::Request, PoolError> {
+        let registration = Arc::clone(&self.registration);
+        let request = offload(move || C::probe_request(&registration.caller_side)).await?;
+        let model = || self.registration.info.name.clone();
+        match request {
+            Ok(Some(request)) => Ok(request),
+            Ok(None) => Err(PoolError::NoProbe {
+                model: model(),
+                capability: C::NAME,
+            }),
+            Err(source) => Err(PoolError::Model {
+                model: model(),
+                source,
             }),
         }
     }

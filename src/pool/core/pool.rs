@@ -15,6 +15,7 @@ use super::config::PoolConfig;
 use super::error::PoolError;
 use super::events::EventStream;
 use super::handle::ModelHandle;
+use super::health::{Health, ModelHealth};
 use super::ids::ModelId;
 use super::memory::{Device, Ledgers, MemoryLimit};
 use super::policy::PolicyConfig;
@@ -216,6 +217,49 @@ impl Pool {
             models: models.iter().map(|model| model.status(now)).collect(),
             threads: shared.threads(),
             shutting_down: self.inner.closing.load(Ordering::Acquire),
+        }
+    }
+
+    /// Sends a model a real request, as small as can be, and waits for the whole of its answer: the
+    /// model is loaded for it if need be, and the request waits its turn as any other. Bounded by
+    /// the handle's deadline. The answer is how long it took.
+    ///
+    /// # Errors
+    /// [`PoolError::NoProbe`] if the model's capability has no such request; else whatever a
+    /// request can end with.
+    pub async fn probe<C: Capability>(
+        &self,
+        handle: &ModelHandle<C>,
+    ) -> Result<Duration, PoolError> {
+        self.own(handle)?;
+        let started = Instant::now();
+        let admission = handle.admit()?;
+        let request = admission.prepare(admission.probe_request()).await?;
+        let mut items = admission.stream(request);
+        while let Some(item) = items.next().await {
+            item?;
+        }
+        Ok(started.elapsed())
+    }
+
+    /// Whether the pool lives and can serve. Asks the supervisor, which must answer `within` this
+    /// time, and looks at every model; runs none (for that, see [`probe`](Self::probe)).
+    pub async fn health(&self, within: Duration) -> Health {
+        let shared = &self.inner.shared;
+        let asked = Instant::now();
+        let (reply, answered) = oneshot::channel();
+        shared.supervisor.cast(SupervisorMessage::Ping { reply });
+        let answered = tokio::time::timeout(within, answered).await;
+        let status = self.status();
+        let most = shared.config.max_stalled_workers;
+        Health {
+            supervisor_answered_in: matches!(answered, Ok(Ok(()))).then(|| asked.elapsed()),
+            shutting_down: status.shutting_down,
+            models: status
+                .models
+                .iter()
+                .map(|model| ModelHealth::of(model, most))
+                .collect(),
         }
     }
 

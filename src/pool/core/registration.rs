@@ -110,10 +110,10 @@ impl<C: Capability> Clone for Route<C> {
 /// A model as it is registered: everything about it but its workers' own state.
 pub(crate) struct Registration<C: Capability> {
     pub(crate) id: ModelId,
-    pub(crate) info: ModelInfo,
+    pub(crate) info: Arc<ModelInfo>,
     pub(crate) settings: ModelSettings,
     pub(crate) loader: Loader<C>,
-    pub(crate) caller_side: C::CallerSide,
+    pub(crate) caller_side: Arc<C::CallerSide>,
     pub(crate) lanes: Arc<Lanes<C>>,
     pub(crate) pool: Arc<PoolShared>,
     account: Account,
@@ -152,10 +152,10 @@ impl<C: Capability> Registration<C> {
         ));
         Ok(Arc::new(Self {
             id,
-            info: spec.info,
+            info: Arc::new(spec.info),
             settings: spec.settings,
             loader: spec.loader,
-            caller_side: spec.caller_side,
+            caller_side: Arc::new(spec.caller_side),
             lanes,
             pool,
             account: Account::new(ledger),

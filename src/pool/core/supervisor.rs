@@ -93,6 +93,11 @@ impl Actor for Supervisor {
                 state.models.insert(model.id(), model);
                 return Ok(());
             }
+            SupervisorMessage::Ping { reply } => {
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(());
+                return Ok(());
+            }
             SupervisorMessage::Submit { model, job } => {
                 job.enqueue();
                 state.policy.demand(model);

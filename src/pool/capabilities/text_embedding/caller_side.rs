@@ -101,6 +101,16 @@ impl TextSide {
         prepared.map_err(|source| failed(model, source))
     }
 
+    /// One word, prepared on this thread.
+    pub(super) fn probe(&self) -> Result<EmbedInput, ModelError> {
+        let options = EmbedOptions::default();
+        let word = "probe".to_owned();
+        match &self.preparer {
+            Preparer::Plain(plain) => plain.prepare(word, &options),
+            Preparer::Loaded(shared) => shared.get_blocking()?.prepare(word, &options),
+        }
+    }
+
     pub(super) async fn prepare_batch(
         &self,
         model: &str,

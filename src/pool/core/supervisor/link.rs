@@ -48,6 +48,10 @@ pub(crate) enum SupervisorMessage {
         model: ModelId,
         pinned: bool,
     },
+    /// Whether it still answers.
+    Ping {
+        reply: oneshot::Sender<()>,
+    },
     /// The time has come that the last decision named.
     Wake,
     Shutdown {
