@@ -49,6 +49,16 @@ impl Capability for TextToText {
     type CallerSide = GenerationSide;
     type Engine = TextToTextEngine;
 
+    fn probe_request(_side: &GenerationSide) -> Result<Option<GenerationRequest>, ModelError> {
+        let mut params = GenerationParams::default();
+        params.max_tokens = 1;
+        // Every vocabulary has a first token.
+        Ok(Some(GenerationRequest {
+            prompt: vec![0],
+            params,
+        }))
+    }
+
     fn engine(model: Box<LanguageModel>) -> TextToTextEngine {
         TextToTextEngine::new(*model)
     }
@@ -105,12 +115,12 @@ impl ModelHandle<TextToText> {
     ) -> Result<TokenStream, PoolError> {
         let text = text.into();
         params.validate()?;
-        let side = self.caller_side();
-        side.check_text(&text)?;
+        self.caller_side().check_text(&text)?;
         let admission = self.admit()?;
+        let side = admission.caller_side();
         let bytes = text.len();
         let tokens = move |language: &Language| Ok(language.tokenizer().encode(&text, true)?);
-        let request = side.prepare(&self.info().name, bytes, tokens, params);
+        let request = side.prepare(&admission.info().name, bytes, tokens, params);
         let request = admission.prepare(request).await?;
         Ok(self.start(admission, request))
     }
@@ -131,15 +141,12 @@ impl ModelHandle<TextToText> {
         Ok(self.start(self.admit()?, request))
     }
 
-    fn start(
-        &self,
-        admission: Admission<'_, TextToText>,
-        request: GenerationRequest,
-    ) -> TokenStream {
+    fn start(&self, admission: Admission<TextToText>, request: GenerationRequest) -> TokenStream {
         let first_within = request.params.time_to_first_token.map(|allowed| {
             let left = allowed.saturating_sub(admission.age());
             (left, allowed)
         });
-        TokenStream::new(admission.stream(request), &self.info().name, first_within)
+        let info = self.info();
+        TokenStream::new(admission.stream(request), &info.name, first_within)
     }
 }
