@@ -9,6 +9,7 @@ mod folder;
 mod hub;
 mod progress;
 mod text_embedding;
+mod text_to_text;
 
 pub use folder::FolderModel;
 pub use hub::{HubModel, HubSettings};

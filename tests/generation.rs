@@ -6,10 +6,14 @@ mod answers;
 mod crowd;
 #[path = "generation/endings.rs"]
 mod endings;
+#[path = "support/real_models.rs"]
+mod real_models;
 #[path = "generation/refusals.rs"]
 mod refusals;
 #[path = "generation/scheduling.rs"]
 mod scheduling;
+#[path = "generation/smollm2.rs"]
+mod smollm2;
 #[allow(dead_code, reason = "the pool's own tests use the rest")]
 #[path = "pool/universe.rs"]
 mod universe;

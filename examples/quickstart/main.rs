@@ -103,12 +103,12 @@ async fn perform(model: Option<&str>, screen: &Screen) -> Result<(), Failure> {
 /// A model of the user's: in a folder of this machine, or else in a repository of the hub.
 async fn given_model(name: &str, screen: &Screen) -> Result<ModelSpec<TextEmbedding>, ModelError> {
     if Path::new(name).exists() {
-        return ModelSpec::folder(name);
+        return ModelSpec::<TextEmbedding>::folder(name);
     }
     screen.aside("No such folder, so the hub is asked for what its cache here does not hold.");
     let shown = screen.clone();
     let model = HubModel::new(name).progress(move |event| shown.download(&event));
-    ModelSpec::hub(model).await
+    ModelSpec::<TextEmbedding>::hub(model).await
 }
 
 fn register(stage: &Stage, spec: ModelSpec<TextEmbedding>) -> Result<Embedder, Failure> {

@@ -1,7 +1,7 @@
 //! What comes back: text, tokens, choices, stops, and the account.
 
 use modelpool::testing::{Babbler, Steering};
-use modelpool::{FinishReason, SamplingParams, TextChunk};
+use modelpool::{FinishReason, GenerationRequest, SamplingParams, TextChunk};
 
 use crate::universe::within;
 use crate::{alone, blocks_come_back, one_worker, tokens_of, up_to};
@@ -165,6 +165,23 @@ async fn log_probabilities_come_with_the_tokens() {
         assert_eq!(token.top[0], (token.id, token.logprob.unwrap()));
         assert!(token.top[0].1 >= token.top[1].1 && token.top[0].1 < 0.0);
     }
+    universe.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_one_item_gets_the_whole_answer_in_it() {
+    let steering = Steering::new();
+    let (universe, babbler) = one_worker(&steering, Babbler::LIMITS).await;
+    let prompt = talkative(50);
+    let request = GenerationRequest {
+        prompt: tokens_of(&prompt),
+        params: up_to(50).n(2),
+    };
+    let chunk = within(babbler.ask(request)).await.unwrap();
+    assert_eq!(chunk.text, alone(&prompt, 50));
+    let usage = chunk.summary.unwrap().usage;
+    assert_eq!((usage.completion_tokens, chunk.tokens.len()), (100, 50));
+    within(universe.probe(&babbler)).await.unwrap();
     universe.close().await;
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use modelpool::sources::{HubModel, HubSettings};
-use modelpool::{ModelError, ModelSpec};
+use modelpool::{ModelError, ModelSpec, TextEmbedding};
 
 use crate::checkpoints::{data, max_difference, read_rows, read_texts};
 use crate::hub_server::{HubServer, Repository};
@@ -34,7 +34,9 @@ async fn a_hub_that_cannot_be_reached_is_named() {
         .endpoint("http://127.0.0.1:1")
         .offline(false)
         .cache_folder(&cache.0);
-    let error = within(ModelSpec::hub(model)).await.unwrap_err();
+    let error = within(ModelSpec::<TextEmbedding>::hub(model))
+        .await
+        .unwrap_err();
     assert!(
         matches!(&error, ModelError::HubUnreachable { repo, endpoint, .. }
             if repo == ID && endpoint == "http://127.0.0.1:1"),
@@ -74,7 +76,9 @@ async fn a_fetched_model_serves_under_its_repository_s_id() {
         .endpoint(server.endpoint())
         .cache_folder(&cache.0);
 
-    let spec = within(ModelSpec::hub(model)).await.unwrap();
+    let spec = within(ModelSpec::<TextEmbedding>::hub(model))
+        .await
+        .unwrap();
     assert!(!server.take_requests().is_empty());
     let universe = Universe::new(config()).await;
     let embedder = universe.register(spec).unwrap();

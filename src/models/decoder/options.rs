@@ -64,6 +64,11 @@ impl DecoderOptions {
         self
     }
 
+    /// The most tokens of one sequence, for a model with contexts of up to `most` tokens.
+    pub(crate) fn context(&self, most: usize) -> Result<usize, ModelError> {
+        Ok(self.sizes(most)?.context)
+    }
+
     /// The sizes for a model with contexts of up to `most` tokens.
     pub(super) fn sizes(&self, most: usize) -> Result<Sizes, ModelError> {
         let invalid = |field: &str, detail: String| {

@@ -12,6 +12,7 @@ mod prefix;
 mod running;
 mod schedule;
 mod shares;
+mod spec;
 mod step;
 mod stream;
 
@@ -19,6 +20,7 @@ pub use answer::{
     Answer, FinishReason, Generation, GenerationRequest, Summary, TextChunk, Timings, Token, Usage,
 };
 pub use caller_side::GenerationSide;
+pub(crate) use engine::MAX_RUNNING;
 pub use engine::TextToTextEngine;
 pub use loaded::{Language, LanguageModel};
 pub use params::{GenerationParams, MAX_CHOICES, Overlong};
@@ -50,12 +52,10 @@ impl Capability for TextToText {
     type Engine = TextToTextEngine;
 
     fn probe_request(_side: &GenerationSide) -> Result<Option<GenerationRequest>, ModelError> {
-        let mut params = GenerationParams::default();
-        params.max_tokens = 1;
         // Every vocabulary has a first token.
         Ok(Some(GenerationRequest {
             prompt: vec![0],
-            params,
+            params: GenerationParams::default().max_tokens(1),
         }))
     }
 

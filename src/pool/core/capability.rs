@@ -99,6 +99,12 @@ impl<'a, C: Capability> Outbox<'a, C> {
         }
     }
 
+    /// Whether the caller reads items as they come; otherwise he [asked](super::ModelHandle::ask)
+    /// for one answer, which is the item that the request is finished with.
+    pub fn is_stream(&self, slot: Slot) -> bool {
+        self.hand.is_stream(slot)
+    }
+
     /// Whether the reader of a stream has room for another item. An engine leaves a sequence
     /// alone while it has not: a slow reader slows only itself.
     pub fn has_room(&self, slot: Slot) -> bool {

@@ -80,6 +80,12 @@ impl<C: Capability> Hand<C> {
         Some(job)
     }
 
+    pub(crate) fn is_stream(&self, slot: Slot) -> bool {
+        let places = self.lock();
+        let job = places.jobs.get(slot.0).and_then(Option::as_ref);
+        job.is_some_and(Job::is_stream)
+    }
+
     pub(crate) fn has_room(&self, slot: Slot) -> bool {
         let places = self.lock();
         places

@@ -152,6 +152,12 @@ impl<C: Capability> Job<C> {
         }
     }
 
+    /// Its caller reads items as they come, and not just one answer.
+    pub(crate) fn is_stream(&self) -> bool {
+        let reply = self.parts().map(|parts| &parts.reply);
+        matches!(reply, Some(ReplyPort::Stream(_)))
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         match self.parts().map(|parts| &parts.reply) {
             // One place is kept for the ending.

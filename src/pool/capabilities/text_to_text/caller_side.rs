@@ -4,10 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::answer::GenerationRequest;
-use super::loaded::{Language, LanguageModel};
+use super::loaded::Language;
 use super::params::{GenerationParams, Overlong, invalid};
-use super::{TextToText, TextToTextCapable};
-use crate::model::{ModelInfo, ModelSpec};
 use crate::models::ModelError;
 use crate::pool::core::{PoolError, Shared, offload};
 
@@ -20,9 +18,9 @@ const DEFAULT_MAX_INPUT_BYTES: usize = 4 * 1024 * 1024;
 /// The caller's side of a text generation model: its tokenizer and chat template, and what it
 /// refuses.
 pub struct GenerationSide {
-    language: Option<Arc<Shared<Language>>>,
-    max_input_bytes: usize,
-    context_tokens: Option<usize>,
+    pub(super) language: Option<Arc<Shared<Language>>>,
+    pub(super) max_input_bytes: usize,
+    pub(super) context_tokens: Option<usize>,
 }
 
 impl fmt::Debug for GenerationSide {
@@ -35,6 +33,15 @@ impl fmt::Debug for GenerationSide {
 }
 
 impl GenerationSide {
+    /// Of a model that knows tokens only.
+    pub(super) fn without_language() -> Self {
+        Self {
+            language: None,
+            max_input_bytes: DEFAULT_MAX_INPUT_BYTES,
+            context_tokens: None,
+        }
+    }
+
     /// Refuses a text that can never be a prompt.
     pub(super) fn check_text(&self, text: &str) -> Result<(), PoolError> {
         if text.is_empty() {
@@ -104,54 +111,5 @@ fn failed(model: &str, source: ModelError) -> PoolError {
     PoolError::Model {
         model: model.to_owned(),
         source,
-    }
-}
-
-impl ModelSpec<TextToText> {
-    /// A text generation model that is loaded by `loader`, on the thread of each worker. Without a
-    /// [`language`](Self::language) it goes on from tokens and answers with tokens.
-    pub fn text_to_text<M: TextToTextCapable>(
-        info: ModelInfo,
-        loader: impl Fn() -> Result<M, ModelError> + Send + Sync + 'static,
-    ) -> Self {
-        let side = GenerationSide {
-            language: None,
-            max_input_bytes: DEFAULT_MAX_INPUT_BYTES,
-            context_tokens: None,
-        };
-        let loader = Arc::new(move || Ok(Box::new(LanguageModel::new(Box::new(loader()?), None))));
-        Self::with_caller_side(info, side, loader)
-    }
-
-    /// Gives callers and workers the tokenizer and the chat template that `load` gives. They are
-    /// loaded when they are first needed and kept while a request or a worker uses them.
-    #[must_use]
-    pub fn language(
-        mut self,
-        load: impl Fn() -> Result<Language, ModelError> + Send + Sync + 'static,
-    ) -> Self {
-        let language = Arc::new(Shared::new(load));
-        let (held, inner) = (Arc::clone(&language), self.loader);
-        self.loader = Arc::new(move || {
-            let model = inner()?;
-            Ok(Box::new(model.speaking(held.get_blocking()?)))
-        });
-        self.caller_side.language = Some(language);
-        self
-    }
-
-    /// Refuses prompts of more bytes than this. Default 4 MiB.
-    #[must_use]
-    pub fn max_input_bytes(mut self, bytes: usize) -> Self {
-        self.caller_side.max_input_bytes = bytes;
-        self
-    }
-
-    /// Refuses prompts that do not fit into this many tokens before they are queued. Without it,
-    /// the worker does.
-    #[must_use]
-    pub fn context_tokens(mut self, tokens: usize) -> Self {
-        self.caller_side.context_tokens = Some(tokens);
-        self
     }
 }

@@ -19,7 +19,7 @@ use crate::pool::core::{
 };
 
 /// The most sequences that one worker runs at once.
-const MAX_RUNNING: usize = 64;
+pub(crate) const MAX_RUNNING: usize = 64;
 
 /// Drives a decoder: the scheduler says what runs, the decoder computes, and each sequence's own
 /// sampler chooses its token.
@@ -137,7 +137,8 @@ impl TextToTextEngine {
                 continue;
             };
             running.begins(outbox.age(slot));
-            let paused = sent == Delivery::Waits || !outbox.has_room(slot);
+            let is_slow = outbox.is_stream(slot) && !outbox.has_room(slot);
+            let paused = sent == Delivery::Waits || is_slow;
             for sequence in running.sequences() {
                 self.scheduler.set_paused(sequence, paused);
             }

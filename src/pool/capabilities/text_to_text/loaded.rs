@@ -43,15 +43,19 @@ impl fmt::Debug for LanguageModel {
 }
 
 impl LanguageModel {
-    pub(super) fn new(
-        decoder: Box<dyn TextToTextCapable>,
-        language: Option<Arc<Language>>,
-    ) -> Self {
-        Self { decoder, language }
+    /// One that knows tokens only.
+    pub(super) fn mute(decoder: Box<dyn TextToTextCapable>) -> Self {
+        Self {
+            decoder,
+            language: None,
+        }
     }
 
     pub(super) fn speaking(self, language: Arc<Language>) -> Self {
-        Self::new(self.decoder, Some(language))
+        Self {
+            language: Some(language),
+            ..self
+        }
     }
 
     pub(super) fn tokenizer(&self) -> Option<&Arc<TextTokenizer>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TextToText;
-use super::answer::{FinishReason, GenerationRequest, Summary, Timings, Usage};
+use super::answer::{FinishReason, GenerationRequest, Summary, TextChunk, Timings, Usage};
 use super::choice::Choice;
 use super::step::SequenceId;
 use crate::language::{LanguageError, TextTokenizer};
@@ -91,6 +91,9 @@ impl Running {
 
     /// Sends what there is to send, as far as the reader has room.
     pub(super) fn deliver(&mut self, outbox: &mut Outbox<'_, TextToText>) -> Delivery {
+        if !outbox.is_stream(self.slot) {
+            return self.deliver_whole(outbox);
+        }
         for number in 0..self.choices.len() {
             if !self.choices[number].has_news() {
                 continue;
@@ -113,6 +116,25 @@ impl Running {
             outbox.emit(self.slot, chunk);
         }
         Delivery::Done
+    }
+
+    /// To who asked for one item: all of the first answer, when all are finished.
+    fn deliver_whole(&mut self, outbox: &mut Outbox<'_, TextToText>) -> Delivery {
+        if !self.choices.iter().all(Choice::is_finished) {
+            return Delivery::Done;
+        }
+        let mut first = TextChunk::default();
+        for (number, choice) in self.choices.iter_mut().enumerate() {
+            let chunk = choice.take_chunk();
+            self.usage.completion_tokens += chunk.tokens.len();
+            self.finish[number] = chunk.finish.clone();
+            if number == 0 {
+                first = chunk;
+            }
+        }
+        first.summary = Some(self.summary());
+        outbox.finish(self.slot, first);
+        Delivery::Ended
     }
 
     fn summary(&self) -> Summary {
