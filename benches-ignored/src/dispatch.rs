@@ -119,7 +119,7 @@ async fn measure(
         .collect();
 
     let mut neighbours = Neighbours::watch()?;
-    neighbours.check_idle().await;
+    neighbours.check_idle();
     let mut scores = Vec::new();
     for &callers in &all_callers {
         let turn = async |name: &str, time: Duration, watch: &mut Neighbours| match name {
@@ -136,7 +136,7 @@ async fn measure(
         let mut undisturbed = 0;
         while undisturbed < rounds && turns.len() < rounds * ATTEMPTS {
             eprint!("{callers} callers:");
-            neighbours.rest().await;
+            neighbours.rest();
             let mut turn_rounds = Vec::new();
             for name in &contenders {
                 let round = turn(name, round_time, &mut neighbours).await?;

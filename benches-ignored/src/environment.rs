@@ -60,6 +60,11 @@ impl Environment {
         }
     }
 
+    /// Adds what peers say that they are.
+    pub fn add(&mut self, versions: &[String]) {
+        self.packages.extend_from_slice(versions);
+    }
+
     /// Notes how loaded the machine is at the end.
     pub fn conclude(&mut self) {
         self.load_after = load();

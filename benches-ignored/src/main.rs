@@ -5,17 +5,18 @@
 //! ```
 
 mod arguments;
-#[allow(dead_code, reason = "for the suites to come")]
 mod corpus;
 mod dispatch;
+mod embed;
 mod environment;
 mod neighbours;
-#[allow(dead_code, unused_imports, reason = "for the suites to come")]
 mod peers;
-#[allow(dead_code, reason = "for the suites to come")]
 mod plot;
+#[path = "../../tests/support/real_models.rs"]
+mod real_models;
 mod results;
 mod summary;
+mod turns;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -33,11 +34,18 @@ struct Suite {
     run: fn(&Arguments) -> Result<(), Failure>,
 }
 
-const SUITES: &[Suite] = &[Suite {
-    name: "dispatch",
-    about: "round trip through a model that does nothing",
-    run: dispatch::run,
-}];
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "dispatch",
+        about: "round trip through a model that does nothing",
+        run: dispatch::run,
+    },
+    Suite {
+        name: "embed",
+        about: "all-MiniLM-L6-v2: texts of mixed lengths, and one short text",
+        run: embed::run,
+    },
+];
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {

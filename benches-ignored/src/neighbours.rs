@@ -1,6 +1,7 @@
 //! What else the machine is doing: a shared machine is never quite still, and a round during
 //! which others worked says little.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cpu_time::ProcessTime;
@@ -42,7 +43,6 @@ impl Neighbours {
         Ok(watch)
     }
 
-    #[allow(dead_code, reason = "for the suites that have peers")]
     /// Counts this process, a peer's, as part of the benchmark.
     pub fn count_as_own(&mut self, process: u32) {
         self.own.push(Pid::from_u32(process));
@@ -63,11 +63,11 @@ impl Neighbours {
     }
 
     /// Waits until the others rest, but not for ever.
-    pub async fn rest(&mut self) {
+    pub fn rest(&mut self) {
         let began = Instant::now();
         self.busy_cores();
         while began.elapsed() < PATIENCE {
-            tokio::time::sleep(GLANCE).await;
+            thread::sleep(GLANCE);
             if self.busy_cores() <= DISTURBED {
                 return;
             }
@@ -75,9 +75,9 @@ impl Neighbours {
     }
 
     /// Looks at the machine before anything is measured, and says aloud if it is busy.
-    pub async fn check_idle(&mut self) {
+    pub fn check_idle(&mut self) {
         self.busy_cores();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        thread::sleep(Duration::from_secs(1));
         let busy = self.busy_cores();
         if busy > DISTURBED {
             eprintln!(

@@ -4,7 +4,7 @@
 mod environment;
 mod process;
 
-pub use environment::provide;
+pub use environment::{provide, run_script};
 pub use process::Peer;
 
 use std::path::{Path, PathBuf};

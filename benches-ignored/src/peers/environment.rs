@@ -1,5 +1,6 @@
 //! Virtual environments for peers, made once.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,6 +43,20 @@ pub fn provide(name: &str, given: Option<&Path>) -> Result<PathBuf, Failure> {
     Ok(executable(&folder))
 }
 
+/// Runs a script that makes something that peers need, to its end.
+///
+/// # Errors
+/// The last line of its complaint.
+pub fn run_script<A: AsRef<OsStr>>(
+    python: &Path,
+    script: &str,
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<(), Failure> {
+    run(Command::new(python)
+        .arg(scripts().join(script))
+        .args(arguments))
+}
+
 fn make(folder: &Path, requirements: &Path) -> Result<(), Failure> {
     let mut venv = Command::new("python3");
     run(venv.args(["-m", "venv"]).arg(folder))?;
@@ -50,8 +65,7 @@ fn make(folder: &Path, requirements: &Path) -> Result<(), Failure> {
     run(pip.arg(requirements))
 }
 
-/// Runs a command that tells its progress on standard error; what it says on the way to a failure
-/// is cut down to its last line.
+/// Runs a command; what it says on the way to a failure is cut down to one line.
 fn run(command: &mut Command) -> Result<(), Failure> {
     let shown = format!("{command:?}").replace('"', "");
     let output = command

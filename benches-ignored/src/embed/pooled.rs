@@ -1,0 +1,132 @@
+//! MiniLM behind a pool.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use modelpool::pool::core::{ModelHandle, Pool, PoolConfig};
+use modelpool::{ModelSpec, TextEmbedding};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use crate::Failure;
+use crate::summary::Spread;
+
+/// Threads of the tokio runtime: callers prepare their texts on them.
+const RUNTIME_THREADS: usize = 2;
+
+/// A pool that serves MiniLM, and the runtime that asks it.
+pub struct Pooled {
+    runtime: Runtime,
+    pool: Pool,
+    handle: ModelHandle<TextEmbedding>,
+}
+
+impl Pooled {
+    /// Starts a pool with `workers` workers, which share `threads` threads, and waits until they
+    /// serve.
+    ///
+    /// # Errors
+    /// Whatever keeps the model from being served.
+    pub fn start(folder: &Path, threads: usize, workers: usize) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(RUNTIME_THREADS)
+            .enable_all()
+            .build()?;
+        let (pool, handle) = runtime.block_on(async {
+            let pool = Pool::start(PoolConfig {
+                compute_threads: threads,
+                cold_start_workers: workers,
+                max_workers: workers,
+                ..PoolConfig::default()
+            })
+            .await?;
+            let handle = pool.register(ModelSpec::folder(folder)?)?;
+            pool.warm(&handle).await?;
+            while pool.status().models[0].metrics.loads < workers as u64 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Ok::<_, Failure>((pool, handle))
+        })?;
+        Ok(Self {
+            runtime,
+            pool,
+            handle,
+        })
+    }
+
+    /// Seconds until `callers` tasks, each with one request at a time, have embedded all texts.
+    ///
+    /// # Errors
+    /// The first request that fails.
+    pub fn by_callers(&self, texts: &[String], callers: usize) -> Result<f64, Failure> {
+        let texts: Arc<[String]> = texts.into();
+        let next = Arc::new(AtomicUsize::new(0));
+        self.runtime.block_on(async {
+            let began = Instant::now();
+            let mut tasks = JoinSet::new();
+            for _ in 0..callers {
+                let (texts, next) = (Arc::clone(&texts), Arc::clone(&next));
+                let handle = self.handle.clone();
+                tasks.spawn(async move {
+                    while let Some(text) = texts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        handle.embed(text.as_str()).await?;
+                    }
+                    Ok::<_, Failure>(())
+                });
+            }
+            while let Some(outcome) = tasks.join_next().await {
+                outcome??;
+            }
+            Ok(began.elapsed().as_secs_f64())
+        })
+    }
+
+    /// Seconds until one call has embedded all texts.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub fn by_batch(&self, texts: &[String]) -> Result<f64, Failure> {
+        let began = Instant::now();
+        let texts = texts.iter().map(String::as_str);
+        self.runtime.block_on(self.handle.embed_batch(texts))?;
+        Ok(began.elapsed().as_secs_f64())
+    }
+
+    /// The vectors of some texts, each asked for alone.
+    ///
+    /// # Errors
+    /// The first request that fails.
+    pub fn vectors(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
+        let one = |text: &String| Ok(self.runtime.block_on(self.handle.embed(text.as_str()))?);
+        texts.iter().map(one).collect()
+    }
+
+    /// The median time of `times` requests for one text, one after the other, in milliseconds.
+    ///
+    /// # Errors
+    /// The first request that fails.
+    pub fn one(&self, text: &str, times: usize) -> Result<f64, Failure> {
+        let handle = self.handle.clone();
+        let text = text.to_owned();
+        // On one of the runtime's own threads, as a service's handlers are.
+        let task = self.runtime.spawn(async move {
+            let mut taken = Vec::with_capacity(times);
+            for _ in 0..times {
+                let began = Instant::now();
+                handle.embed(text.as_str()).await?;
+                taken.push(began.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok::<_, Failure>(taken)
+        });
+        Ok(Spread::of(self.runtime.block_on(task)??).median)
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        self.runtime
+            .block_on(self.pool.shutdown(Duration::from_secs(5)));
+    }
+}
