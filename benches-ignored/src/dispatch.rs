@@ -7,9 +7,9 @@
 
 mod bare;
 mod mailbox;
-mod pooled;
+pub(crate) mod pooled;
 mod report;
-mod round;
+pub(crate) mod round;
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const STEP_LIMIT: usize = 64;
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// One way to have a request answered.
-trait Contender: Clone + Send + Sync + 'static {
+pub(crate) trait Contender: Clone + Send + Sync + 'static {
     /// Sends the request and waits for its answer.
     fn ask(&self, request: u64) -> impl Future<Output = Result<u64, Failure>> + Send;
 }

@@ -4,7 +4,7 @@
 //! of the work.
 
 #[cfg(feature = "candle-peer")]
-mod candle;
+pub mod candle;
 mod pooled;
 mod python;
 

@@ -5,16 +5,20 @@
 //! ```
 
 mod arguments;
+mod coldstart;
 mod corpus;
 mod dispatch;
 mod embed;
 mod environment;
+mod memory;
 mod neighbours;
 mod peers;
 mod plot;
 #[path = "../../tests/support/real_models.rs"]
 mod real_models;
 mod results;
+mod scale;
+mod serve;
 mod summary;
 mod turns;
 
@@ -45,9 +49,27 @@ const SUITES: &[Suite] = &[
         about: "all-MiniLM-L6-v2: texts of mixed lengths, and one short text",
         run: embed::run,
     },
+    Suite {
+        name: "memory",
+        about: "resident set of a process that serves all-MiniLM-L6-v2",
+        run: memory::run,
+    },
+    Suite {
+        name: "coldstart",
+        about: "from nothing to the first vector of all-MiniLM-L6-v2",
+        run: coldstart::run,
+    },
+    Suite {
+        name: "scale",
+        about: "a request's cost with many callers, and with many models",
+        run: scale::run,
+    },
 ];
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(serve::ARGUMENT) {
+        return serve::run(std::env::args().skip(2));
+    }
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {

@@ -13,7 +13,7 @@ use crate::Failure;
 
 /// The capability of answering with the request itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Echo;
+pub(crate) struct Echo;
 
 /// A model that answers with the request itself.
 struct EchoModel {
@@ -27,7 +27,7 @@ impl CandleModel for EchoModel {
 }
 
 /// Admits what there is, within the limit, and answers all of it in one step.
-pub(super) struct EchoEngine {
+pub(crate) struct EchoEngine {
     _model: Box<dyn CandleModel>,
     admitted: Vec<(Slot, Arc<u64>)>,
 }
@@ -82,7 +82,18 @@ pub(super) async fn start(workers: usize, callers: &[usize]) -> Result<(Pool, Po
         ..PoolConfig::default()
     })
     .await?;
-    let info = ModelInfo::new("echo", 1);
+    let most_callers = callers.iter().copied().max().unwrap_or(1);
+    let handle = pool.register(spec("echo".to_owned(), workers, most_callers * 2))?;
+    pool.warm(&handle).await?;
+    while pool.status().models[0].metrics.loads < workers as u64 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    Ok((pool, Pooled { handle }))
+}
+
+/// A model that answers with the request itself, served by `workers` workers.
+pub(crate) fn spec(name: String, workers: usize, queue_capacity: usize) -> ModelSpec<Echo> {
+    let info = ModelInfo::new(name, 1);
     let model_info = info.clone();
     let loader = Arc::new(move || {
         let model: Box<dyn CandleModel> = Box::new(EchoModel {
@@ -90,17 +101,10 @@ pub(super) async fn start(workers: usize, callers: &[usize]) -> Result<(Pool, Po
         });
         Ok(model)
     });
-    let most_callers = callers.iter().copied().max().unwrap_or(1);
-    let spec = ModelSpec::with_caller_side(info, (), loader)
+    ModelSpec::with_caller_side(info, (), loader)
         .min_workers(workers)
         .max_workers(workers)
-        .queue_capacity(most_callers * 2);
-    let handle = pool.register(spec)?;
-    pool.warm(&handle).await?;
-    while pool.status().models[0].metrics.loads < workers as u64 {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
-    Ok((pool, Pooled { handle }))
+        .queue_capacity(queue_capacity)
 }
 
 impl Contender for Pooled {

@@ -16,20 +16,20 @@ use crate::summary::percentile;
 
 /// What one round measured.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Round {
-    pub(super) requests_per_second: f64,
-    pub(super) p50_micros: f64,
-    pub(super) p99_micros: f64,
-    pub(super) cpu_micros_per_request: f64,
+pub(crate) struct Round {
+    pub(crate) requests_per_second: f64,
+    pub(crate) p50_micros: f64,
+    pub(crate) p99_micros: f64,
+    pub(crate) cpu_micros_per_request: f64,
     /// How many cores other processes kept busy meanwhile.
-    pub(super) others_cores: f64,
+    pub(crate) others_cores: f64,
 }
 
 /// Lets `callers` tasks ask one request after the other for `time`.
 ///
 /// # Errors
 /// The first request that was not answered, or not with itself.
-pub(super) async fn run<C: Contender>(
+pub(crate) async fn run<C: Contender>(
     contender: &C,
     callers: usize,
     time: Duration,

@@ -24,12 +24,24 @@ pub struct Pooled {
 }
 
 impl Pooled {
-    /// Starts a pool with `workers` workers, which share `threads` threads, and waits until they
-    /// serve.
+    /// Starts a pool with `workers` workers, which share `threads` threads, and waits until all
+    /// of them serve.
     ///
     /// # Errors
     /// Whatever keeps the model from being served.
     pub fn start(folder: &Path, threads: usize, workers: usize) -> Result<Self, Failure> {
+        let pooled = Self::first_answer(folder, threads, workers)?;
+        while pooled.pool.status().models[0].metrics.loads < workers as u64 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(pooled)
+    }
+
+    /// The same, but waits for the answer to one request and no longer.
+    ///
+    /// # Errors
+    /// Whatever keeps the model from being served.
+    pub fn first_answer(folder: &Path, threads: usize, workers: usize) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .enable_all()
@@ -43,10 +55,7 @@ impl Pooled {
             })
             .await?;
             let handle = pool.register(ModelSpec::folder(folder)?)?;
-            pool.warm(&handle).await?;
-            while pool.status().models[0].metrics.loads < workers as u64 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            handle.embed("hello").await?;
             Ok::<_, Failure>((pool, handle))
         })?;
         Ok(Self {

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::scripts;
 use crate::Failure;
@@ -32,8 +33,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts `peers/<script>` and waits until it serves. What it writes to standard error goes to
-    /// `target/python/<name>.log`.
+    /// Starts `peers/<script>` and waits until it serves.
     ///
     /// # Errors
     /// If it cannot be started, or ends before it serves.
@@ -44,13 +44,31 @@ impl Peer {
         threads: usize,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self, Failure> {
+        let mut command = Command::new(python);
+        command.arg(scripts().join(script)).args(arguments);
+        Self::run(name, threads, command)
+    }
+
+    /// Starts this program once more, as a peer: for what wants a process of its own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_self<A: AsRef<OsStr>>(
+        name: &str,
+        threads: usize,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments);
+        Self::run(name, threads, command)
+    }
+
+    /// What it writes to standard error goes to `target/python/<name>.log`.
+    fn run(name: &str, threads: usize, mut command: Command) -> Result<Self, Failure> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python");
         fs::create_dir_all(&folder)?;
         let log = folder.join(format!("{name}.log"));
-        let mut command = Command::new(python);
         command
-            .arg(scripts().join(script))
-            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(&log)?)
@@ -62,7 +80,7 @@ impl Peer {
         }
         let mut child = command
             .spawn()
-            .map_err(|error| format!("{}: {error}", python.display()))?;
+            .map_err(|error| format!("{name} cannot be started: {error}"))?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("a child process without pipes".into());
         };
@@ -87,6 +105,19 @@ impl Peer {
     /// Its process.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its resident set in MiB.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn resident_mib(&self) -> Result<f64, Failure> {
+        let id = Pid::from_u32(self.child.id());
+        let kind = ProcessRefreshKind::nothing().with_memory();
+        let mut system = System::new()?;
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[id]), false, kind);
+        let process = system.process(id).ok_or("no such process")?;
+        Ok(process.memory() as f64 / f64::from(1 << 20))
     }
 
     /// Has it do `operation` with `arguments` and waits for what comes of it.
