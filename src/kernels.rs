@@ -13,6 +13,7 @@ mod floats;
 mod fused;
 mod gemm;
 mod ggml;
+mod halves;
 mod linear;
 mod matrix;
 mod piece;

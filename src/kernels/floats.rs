@@ -4,6 +4,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::gemm::{Packed, gemm, gemm_onto, panel_width};
+use super::halves::Raise;
 use super::{Cpu, GgmlType};
 
 /// How many columns of a panel are widened at a time: they stay in the nearest cache.
@@ -28,7 +29,7 @@ pub(crate) struct Floats {
 #[derive(Debug)]
 enum Panels {
     F32(Vec<f32>),
-    F16(Vec<u16>),
+    F16(Vec<u16>, Raise),
     Bf16(Vec<u16>),
 }
 
@@ -45,7 +46,17 @@ impl Floats {
         let (pairs, fours) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
         let half = |index: usize| u16::from_le_bytes(pairs[index]);
         packed.panels = match kind {
-            GgmlType::F16 => Panels::F16(packed.lay_out(half)),
+            GgmlType::F16 => {
+                let all_fit = pairs
+                    .par_iter()
+                    .all(|pair| Raise::Full.store(f16::from_le_bytes(*pair)).is_some());
+                let raise = if all_fit { Raise::Full } else { Raise::None };
+                let stored = |index| {
+                    let value = f16::from_bits(half(index));
+                    raise.store(value).unwrap_or_default()
+                };
+                Panels::F16(packed.lay_out(stored), raise)
+            }
             GgmlType::Bf16 => Panels::Bf16(packed.lay_out(half)),
             _ => Panels::F32(packed.lay_out(|index| f32::from_le_bytes(fours[index]))),
         };
@@ -110,7 +121,7 @@ impl Floats {
     pub(crate) fn bytes(&self) -> usize {
         match &self.panels {
             Panels::F32(values) => size_of_val(values.as_slice()),
-            Panels::F16(values) | Panels::Bf16(values) => size_of_val(values.as_slice()),
+            Panels::F16(values, _) | Panels::Bf16(values) => size_of_val(values.as_slice()),
         }
     }
 
@@ -135,7 +146,7 @@ impl Floats {
             let place = start + column * stride + lane;
             *out = match &self.panels {
                 Panels::F32(values) => values[place],
-                Panels::F16(values) => f16::from_bits(values[place]).to_f32(),
+                Panels::F16(values, raise) => raise.read(values[place]),
                 Panels::Bf16(values) => bf16::from_bits(values[place]).to_f32(),
             };
         }
@@ -181,7 +192,7 @@ impl Floats {
                 gemm(cpu, m, x, k, packed, &[], sums, count);
                 return;
             }
-            Panels::F16(values) | Panels::Bf16(values) => values,
+            Panels::F16(values, _) | Panels::Bf16(values) => values,
         };
         sums[..m * count].fill(0.0);
         let mut widened = [0.0; WIDENED * MAX_WIDTH];
@@ -190,7 +201,7 @@ impl Floats {
             let data = &mut widened[..k_part * stride];
             let source = &halves[start + from * stride..][..k_part * stride];
             match self.panels {
-                Panels::F16(_) => cpu.run(|| widen_f16(source, data)),
+                Panels::F16(_, raise) => cpu.run(|| widen_f16(source, raise.bias(), data)),
                 _ => cpu.run(|| widen_bf16(source, data)),
             }
             let packed = Packed {
@@ -211,20 +222,14 @@ fn widen_bf16(source: &[u16], out: &mut [f32]) {
     }
 }
 
-/// As [`widen_bf16`]. The exponent's bias is made up for by a multiplication, which is right for
-/// subnormal values too; infinities and what is not a number are put right after it.
+/// As [`widen_bf16`]. The exponent's bias is made up for by a multiplication; infinities and what
+/// is not a number are put right after it.
 #[inline(always)]
-fn widen_f16(source: &[u16], out: &mut [f32]) {
-    // 2¹¹²
-    let bias = f32::from_bits(0x7780_0000);
+fn widen_f16(source: &[u16], bias: f32, out: &mut [f32]) {
     for (out, bits) in out.iter_mut().zip(source) {
         let bits = u32::from(*bits);
         let magnitude = f32::from_bits((bits & 0x7fff) << 13) * bias;
-        let special = if bits & 0x7c00 == 0x7c00 {
-            0x7f80_0000
-        } else {
-            0
-        };
+        let special = u32::from(bits & 0x7c00 == 0x7c00) * 0x7f80_0000;
         *out = f32::from_bits(magnitude.to_bits() | special | (bits & 0x8000) << 16);
     }
 }

@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use super::Cpu;
 
 /// Registers of `B` that one tile holds; with eight rows their products fill 24 of AVX-512's 32
-/// registers, with four rows 12 of AVX2's 16.
+/// registers, with three rows 9 of AVX2's 16 (with four, the compiler would run out of registers).
 const PANEL_REGISTERS: usize = 3;
 
 /// A matrix [k, n] in the layout of this module.
@@ -210,9 +210,13 @@ impl<const N: usize> WithSimd for Registers<'_, N> {
                 row += 8;
             }
         }
-        while strip.m - row >= 4 {
+        while S::REGISTER_COUNT >= 32 && strip.m - row >= 4 {
             tile::<S, 4, N>(simd, &mut strip, row);
             row += 4;
+        }
+        while strip.m - row >= 3 {
+            tile::<S, 3, N>(simd, &mut strip, row);
+            row += 3;
         }
         if strip.m - row >= 2 {
             tile::<S, 2, N>(simd, &mut strip, row);

@@ -85,7 +85,13 @@ impl Job<'_> {
     fn run(self, m: usize, outputs: &mut [(&Matrix, &mut [f32])]) {
         let weights: usize = outputs.iter().map(|(matrix, _)| matrix.rows()).sum();
         let work = weights.saturating_mul(self.columns).saturating_mul(m);
-        let pieces = (work / WORTH_A_FORK).clamp(1, self.threads * PIECES);
+        // A team of one must not fork: that would be taken up by threads that are not its own.
+        let most = if self.threads > 1 {
+            self.threads * PIECES
+        } else {
+            1
+        };
+        let pieces = (work / WORTH_A_FORK).clamp(1, most);
         let mut outputs = outputs.iter_mut();
         let slab = Slab {
             first: 0,

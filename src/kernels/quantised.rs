@@ -19,9 +19,10 @@ pub(crate) use strip::STRIP;
 
 use rayon::prelude::*;
 
+use super::halves::Raise;
 use super::piece::{PIECE, Piece};
 use super::{Cpu, GgmlType};
-use strip::Strip;
+use strip::{Refusal, Strip};
 
 /// Room for the first strip to begin at a cache line.
 const LINE: usize = 64;
@@ -30,6 +31,7 @@ const LINE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Quantised {
     form: Form,
+    raise: Raise,
     blocks: usize,
     data: Vec<u8>,
     /// Where in `data` the first strip begins.
@@ -46,30 +48,45 @@ impl Quantised {
         columns: usize,
         bytes: &[u8],
     ) -> Option<Self> {
-        let blocks = columns / PIECE;
-        let strips = rows.div_ceil(STRIP);
-        let strip_bytes = form.strip_bytes(blocks);
-        let mut data = vec![0; strips * strip_bytes + LINE];
-        let start = data.as_ptr().align_offset(LINE).min(LINE);
         let row_bytes = kind.row_bytes(columns)?;
-        if strip_bytes > 0 {
-            let source = bytes.par_chunks(STRIP * row_bytes);
-            let room = data[start..].par_chunks_exact_mut(strip_bytes);
-            room.zip(source).try_for_each(|(room, source)| {
-                for (lane, row) in source.chunks_exact(row_bytes).enumerate() {
-                    for block in 0..blocks {
-                        let piece = Piece::read(kind, row, block)?;
-                        form.put(room, blocks, lane, block, &piece)?;
+        let strips = rows.div_ceil(STRIP);
+        let mut packed = Self {
+            form,
+            raise: Raise::Full,
+            blocks: columns / PIECE,
+            data: vec![0; strips * form.strip_bytes(columns / PIECE) + LINE],
+            start: 0,
+        };
+        packed.start = packed.data.as_ptr().align_offset(LINE).min(LINE);
+        match packed.fill(kind, row_bytes, bytes) {
+            Err(Refusal::TooLarge) => {
+                packed.raise = Raise::None;
+                packed.data.fill(0);
+                packed.fill(kind, row_bytes, bytes).ok()?;
+            }
+            filled => filled.ok()?,
+        }
+        Some(packed)
+    }
+
+    /// Fills the strips, which are all zero.
+    fn fill(&mut self, kind: GgmlType, row_bytes: usize, bytes: &[u8]) -> Result<(), Refusal> {
+        let (form, raise, blocks) = (self.form, self.raise, self.blocks);
+        let strip_bytes = form.strip_bytes(blocks);
+        if strip_bytes == 0 {
+            return Ok(());
+        }
+        let source = bytes.par_chunks(STRIP * row_bytes);
+        let room = self.data[self.start..].par_chunks_exact_mut(strip_bytes);
+        room.zip(source).try_for_each(|(room, source)| {
+            for (lane, row) in source.chunks_exact(row_bytes).enumerate() {
+                for block in 0..blocks {
+                    if let Some(piece) = Piece::read(kind, row, block) {
+                        form.put(raise, room, blocks, lane, block, &piece)?;
                     }
                 }
-                Some(())
-            })?;
-        }
-        Some(Self {
-            form,
-            blocks,
-            data,
-            start,
+            }
+            Ok(())
         })
     }
 
@@ -89,7 +106,7 @@ impl Quantised {
         let strip = self.strip(row / STRIP);
         let (out, _) = out.as_chunks_mut::<PIECE>();
         for (block, out) in out.iter_mut().enumerate() {
-            self.form.read(strip, row % STRIP, block, out);
+            self.form.read(self.raise, strip, row % STRIP, block, out);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the file formats' blocks hold, against what the gguf package reads in the same bytes.
 
 use crate::tensors::{TYPES, scale_places, tensor};
+use half::f16;
 use modelpool::testing::kernels::{Linear, block, estimated_bytes, instruction_sets};
 use safetensors::SafeTensors;
 
@@ -104,5 +105,52 @@ fn a_scale_that_is_not_finite_is_refused() {
         bytes[at..at + 2].copy_from_slice(&[0, 0x7e]);
         let refusal = Linear::new("best", 1, kind, 5, 512, &bytes).expect_err(name);
         assert!(refusal.to_string().contains("not finite"), "{refusal}");
+    }
+}
+
+#[test]
+fn the_smallest_and_the_largest_scales_are_exact() {
+    let smallest = f16::from_bits(1);
+    for scales in [[smallest, f16::from_f32(0.3)], [smallest, f16::MAX]] {
+        let mut bytes = Vec::new();
+        for scale in scales {
+            bytes.extend(scale.to_le_bytes());
+            bytes.extend((0..32).map(|code: u8| 4 * code));
+        }
+        for set in instruction_sets() {
+            let mut linear = Linear::new(set, 1, 8, 2, 32, &bytes).expect("Q8_0");
+            let mut out = [0.0; 2];
+            let mut x = [0.0; 32];
+            x[31] = 1.0;
+            linear.apply(&x, 1, &mut out);
+            for (row, scale) in scales.into_iter().enumerate() {
+                let expected = scale.to_f32() * 124.0;
+                assert_eq!(linear.weights(row)[31], expected, "{set}");
+                // The one activation is 127 times its scale, but for rounding.
+                let off = (out[row] - expected).abs();
+                assert!(off <= expected.abs() * 1e-6, "{set}: {out:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sixteen_bit_floats_of_any_size_are_exact() {
+    let largest = [f16::from_bits(1), f16::MAX];
+    let small = [f16::from_bits(3), f16::from_f32(-1e-5)];
+    let odd = [f16::NEG_INFINITY, f16::NAN];
+    for values in [largest, small, odd] {
+        let bytes = values.map(f16::to_le_bytes).concat();
+        for set in instruction_sets() {
+            let mut linear = Linear::new(set, 1, 1, 2, 1, &bytes).expect("F16");
+            let mut out = [0.0; 2];
+            linear.apply(&[1.0], 1, &mut out);
+            for (row, value) in values.into_iter().enumerate() {
+                for read in [out[row], linear.weights(row)[0]] {
+                    let same = read == value.to_f32() || read.is_nan() && value.is_nan();
+                    assert!(same, "{set}: {read}, {value}");
+                }
+            }
+        }
     }
 }

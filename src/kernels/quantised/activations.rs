@@ -25,40 +25,48 @@ pub(crate) struct Block {
 impl Block {
     /// Quantises; each activation is off by at most half of `scale`, which is the largest one's
     /// 127th part.
-    #[inline(always)]
     fn of(x: &[f32; PIECE]) -> Self {
         // Added to a value below 2²², it leaves the value rounded to a whole number in the low bits.
         const ROUND: f32 = 12_582_912.0;
         // Without their sign, floats are in order as whole numbers, with what is not finite last.
         let magnitudes = x.map(|value| value.to_bits() & 0x7fff_ffff);
-        let largest = f32::from_bits(magnitudes.into_iter().fold(0, u32::max));
-        let scale = if largest.is_finite() {
-            largest / 127.0
-        } else {
-            f32::NAN
-        };
-        let inverse = if scale >= f32::MIN_POSITIVE {
-            127.0 / largest
-        } else {
-            0.0
-        };
+        let (scale, inverse) = steps(magnitudes.into_iter().fold(0, u32::max));
         let codes = x.map(|value| (value * inverse + ROUND).to_bits() as i8);
         let mut words = [0; 8];
         for (word, four) in words.iter_mut().zip(codes.as_chunks::<4>().0) {
             *word = i32::from_le_bytes(four.map(i8::cast_unsigned));
         }
-        let sum = |half: usize| {
-            let codes = &codes[half * PIECE / 2..(half + 1) * PIECE / 2];
-            codes.iter().map(|code| i32::from(*code)).sum::<i32>()
-        };
-        let (first, second) = (sum(0), sum(1));
+        let (first, second) = codes.split_at(PIECE / 2);
+        let sum = |codes: &[i8]| codes.iter().map(|code| i32::from(*code)).sum();
+        Self::new(words, scale, [sum(first), sum(second)])
+    }
+
+    /// `sums` are those of each half of the codes.
+    #[inline(always)]
+    pub(super) fn new(codes: [i32; 8], scale: f32, sums: [i32; 2]) -> Self {
         Self {
-            codes: words,
+            codes,
             scale,
-            sum: scale * (first + second) as f32,
-            half_sums: [scale * first as f32, scale * second as f32],
+            sum: scale * (sums[0] + sums[1]) as f32,
+            half_sums: sums.map(|sum| scale * sum as f32),
         }
     }
+}
+
+/// What a code is worth, and its inverse, for the bits of the largest magnitude.
+#[inline(always)]
+pub(super) fn steps(largest: u32) -> (f32, f32) {
+    let largest = f32::from_bits(largest);
+    if !largest.is_finite() {
+        return (f32::NAN, 0.0);
+    }
+    let scale = largest / 127.0;
+    let inverse = if scale >= f32::MIN_POSITIVE {
+        127.0 / largest
+    } else {
+        0.0
+    };
+    (scale, inverse)
 }
 
 /// The rows of activations of one call, quantised once for all its matrices.
@@ -92,10 +100,13 @@ impl Activations {
 }
 
 fn quantise(cpu: Cpu, pieces: &[[f32; PIECE]], blocks: &mut [Block]) {
-    // Plain code, which the compiler turns into what the instruction set has.
-    cpu.run(|| {
-        for (block, piece) in blocks.iter_mut().zip(pieces) {
-            *block = Block::of(piece);
-        }
-    });
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = cpu.avx2() {
+        super::avx2::quantise(simd, pieces, blocks);
+        return;
+    }
+    let _ = cpu;
+    for (block, piece) in blocks.iter_mut().zip(pieces) {
+        *block = Block::of(piece);
+    }
 }

@@ -1,7 +1,6 @@
 //! The products in plain code, for every processor, and what the others are tested against.
 
 use super::activations::Block;
-use super::form::Form;
 use super::strip::{STRIP, Strip, code};
 use super::{PIECE, Quantised};
 
@@ -24,7 +23,7 @@ pub(super) fn multiply(matrix: &Quantised, x: &[Block], first: usize, rows: &mut
             row[from..to].fill(0.0);
         }
         for block in 0..matrix.blocks {
-            let spelt = spell(matrix.form, strip, block);
+            let spelt = spell(matrix, strip, block);
             for (i, row) in rows.iter_mut().enumerate() {
                 let x = &x[i * matrix.blocks + block];
                 let added = product(&spelt, x);
@@ -58,7 +57,8 @@ fn product(spelt: &Spelt, x: &Block) -> [f32; STRIP] {
     result
 }
 
-fn spell(form: Form, strip: Strip<'_>, block: usize) -> Spelt {
+fn spell(matrix: &Quantised, strip: Strip<'_>, block: usize) -> Spelt {
+    let form = matrix.form;
     let codes = &strip.codes[block * form.codes.bytes()..][..form.codes.bytes()];
     let mut spelt = Spelt {
         levels: [[0; STRIP]; PIECE],
@@ -70,7 +70,7 @@ fn spell(form: Form, strip: Strip<'_>, block: usize) -> Spelt {
             let level = form.levels.level(code(form.codes, codes, lane, column));
             spelt.levels[column][lane] = level as i8;
         }
-        let (scales, minimums) = form.scales_of(strip, lane, block);
+        let (scales, minimums) = form.scales_of(matrix.raise, strip, lane, block);
         for half in 0..2 {
             spelt.scales[half][lane] = scales[half];
             spelt.minimums[half][lane] = minimums[half];

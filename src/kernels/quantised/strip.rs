@@ -1,7 +1,6 @@
 //! A strip's bytes: where each row's codes and scales lie.
 
-use half::f16;
-
+use crate::kernels::halves::Raise;
 use crate::kernels::piece::{PIECE, Piece};
 
 use super::form::{Codes, Form};
@@ -22,6 +21,15 @@ pub(crate) struct Strip<'a> {
     pub(crate) shared: &'a [u8],
 }
 
+/// Why a piece cannot be put into a strip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Its scale or minimum is infinite or not a number.
+    NotFinite,
+    /// Its scale or minimum cannot be raised.
+    TooLarge,
+}
+
 impl Form {
     /// Where steps and 16-bit scales begin in a strip.
     fn sections(self, blocks: usize) -> (usize, usize) {
@@ -39,17 +47,18 @@ impl Form {
         }
     }
 
-    /// Puts a row's piece into a strip that held zeros there; `None` if its scale is not finite.
+    /// Puts a row's piece into a strip that held zeros there.
     pub(crate) fn put(
         self,
+        raise: Raise,
         strip: &mut [u8],
         blocks: usize,
         lane: usize,
         block: usize,
         piece: &Piece,
-    ) -> Option<()> {
+    ) -> Result<(), Refusal> {
         if !(piece.scale.is_finite() && piece.minimum.is_finite()) {
-            return None;
+            return Err(Refusal::NotFinite);
         }
         let (steps_at, shared_at) = self.sections(blocks);
         let size = self.codes.bytes();
@@ -73,15 +82,23 @@ impl Form {
         };
         let scales = [piece.scale, minimum];
         for (place, scale) in shared.chunks_exact_mut(2 * STRIP).zip(scales) {
-            place[2 * lane..2 * lane + 2].copy_from_slice(&scale.to_le_bytes());
+            let stored = raise.store(scale).ok_or(Refusal::TooLarge)?;
+            place[2 * lane..2 * lane + 2].copy_from_slice(&stored.to_le_bytes());
         }
-        Some(())
+        Ok(())
     }
 
-    /// The code of one column, and the scale and minimum of each half of the columns.
-    pub(crate) fn read(self, strip: Strip<'_>, lane: usize, block: usize, out: &mut [f32; PIECE]) {
+    /// The values of a row's block.
+    pub(crate) fn read(
+        self,
+        raise: Raise,
+        strip: Strip<'_>,
+        lane: usize,
+        block: usize,
+        out: &mut [f32; PIECE],
+    ) {
         let codes = &strip.codes[block * self.codes.bytes()..];
-        let (scales, minimums) = self.scales_of(strip, lane, block);
+        let (scales, minimums) = self.scales_of(raise, strip, lane, block);
         for (column, value) in out.iter_mut().enumerate() {
             let half = column / (PIECE / 2);
             let level = self.levels.level(code(self.codes, codes, lane, column));
@@ -92,6 +109,7 @@ impl Form {
     /// Scale and minimum of each half of a row's block.
     pub(crate) fn scales_of(
         self,
+        raise: Raise,
         strip: Strip<'_>,
         lane: usize,
         block: usize,
@@ -100,7 +118,7 @@ impl Form {
         let shared = &strip.shared[block / scales.shared_by() * scales.shared_bytes()..];
         let half_float = |kind: usize| {
             let at = 2 * (kind * STRIP + lane);
-            f16::from_le_bytes([shared[at], shared[at + 1]]).to_f32()
+            raise.read(u16::from_le_bytes([shared[at], shared[at + 1]]))
         };
         let scale = half_float(0);
         let minimum = if scales.minimums() {
@@ -128,27 +146,26 @@ impl Form {
     }
 }
 
-/// Adds a row's 32 codes to a block that held zeros in their places.
+/// Adds a row's 32 codes to a block that held zeros in their places, a step of four at a time.
 fn put_codes(form: Codes, block: &mut [u8], lane: usize, codes: &[u8; PIECE]) {
+    let (places, _) = block.as_chunks_mut::<4>();
+    let mut add = |register: usize, word: u32| {
+        let place = &mut places[register * STRIP + lane];
+        *place = (u32::from_le_bytes(*place) | word).to_le_bytes();
+    };
     let (steps, _) = codes.as_chunks::<4>();
     for (step, codes) in steps.iter().enumerate() {
+        let word = u32::from_le_bytes(*codes);
         if form == Codes::Eight {
-            block[step * STEP + 4 * lane..][..4].copy_from_slice(codes);
+            add(step, word);
             continue;
         }
-        let (low, high) = block.split_at_mut(4 * STEP);
-        let low = &mut low[step % 4 * STEP + 4 * lane..][..4];
-        for (place, code) in low.iter_mut().zip(codes) {
-            *place |= (code & 15) << (step / 4 * 4);
-        }
-        let (plane, shift) = match form {
-            Codes::Five => (0, step),
-            Codes::Six => (step / 4, step % 4 * 2),
-            Codes::Four | Codes::Eight => continue,
-        };
-        let high = &mut high[plane * STEP + 4 * lane..][..4];
-        for (place, code) in high.iter_mut().zip(codes) {
-            *place |= (code >> 4) << shift;
+        add(step % 4, (word & 0x0f0f_0f0f) << (step / 4 * 4));
+        let high = (word >> 4) & 0x0f0f_0f0f;
+        match form {
+            Codes::Five => add(4, high << step),
+            Codes::Six => add(4 + step / 4, high << (step % 4 * 2)),
+            Codes::Four | Codes::Eight => {}
         }
     }
 }

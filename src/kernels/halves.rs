@@ -1,0 +1,47 @@
+//! 16-bit floats raised out of the range where processors are slow.
+//!
+//! The scales of quantised weights, and some weights themselves, are so small that they are
+//! subnormal as 16-bit floats, and so are the numbers that widening them passes through; a
+//! multiplication of such can take a hundred times as long as another. So they are stored
+//! 2¹⁰ times as large, which is exact, and the widening makes up for it.
+
+use half::f16;
+
+/// How much larger 16-bit floats are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Raise {
+    /// 2¹⁰ times: none that is not zero is subnormal then.
+    Full,
+    /// Not at all, for matrices that hold values which would not fit.
+    None,
+}
+
+impl Raise {
+    /// The value as it is stored; `None` if it does not fit.
+    pub(crate) fn store(self, value: f16) -> Option<u16> {
+        if self == Self::None || !value.is_finite() {
+            return Some(value.to_bits());
+        }
+        let raised = f16::from_f32(value.to_f32() * 1024.0);
+        raised.is_finite().then_some(raised.to_bits())
+    }
+
+    /// The value that was stored.
+    pub(crate) fn read(self, bits: u16) -> f32 {
+        let value = f16::from_bits(bits).to_f32();
+        match self {
+            Self::Full => value / 1024.0,
+            Self::None => value,
+        }
+    }
+
+    /// What a stored value has to be multiplied with when its bits have been moved into the places
+    /// that a 32-bit float has for them: the difference of the exponents' biases.
+    pub(crate) fn bias(self) -> f32 {
+        let exponent = match self {
+            Self::Full => 102,
+            Self::None => 112,
+        };
+        f32::from_bits((127 + exponent) << 23)
+    }
+}
