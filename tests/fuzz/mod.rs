@@ -1,0 +1,39 @@
+//! Everything that takes bytes from outside, as functions that must come back whatever they are
+//! given. `fuzz/` drives them by coverage, `tests/fuzz_replay.rs` by a corpus and fixed mutations.
+
+mod files;
+mod folder;
+mod hub;
+mod inputs;
+#[allow(dead_code, reason = "the fuzzer brings mutations of its own")]
+pub mod mutation;
+
+/// A function under test.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the names that the fuzzer's programs and the corpus's folders have.
+#[allow(dead_code, reason = "each of the fuzzer's programs drives one")]
+pub const TARGETS: [(&str, Target); 12] = [
+    ("gguf", files::gguf),
+    ("gguf_model", files::gguf_model),
+    ("static_weights", files::static_weights),
+    ("static_folder", files::static_folder),
+    ("encoder_folder", files::encoder_folder),
+    ("decoder_folder", files::decoder_folder),
+    ("tokenizer_folder", files::tokenizer_folder),
+    ("hub_answers", hub::hub_answers),
+    ("options", inputs::options),
+    ("texts", inputs::texts),
+    ("sampling", inputs::sampling),
+    ("stop_strings", inputs::stop_strings),
+];
+
+/// The target of this name.
+///
+/// # Panics
+/// If there is none.
+#[allow(dead_code, reason = "the replay drives them all")]
+pub fn target(name: &str) -> Target {
+    let found = TARGETS.iter().find(|(known, _)| *known == name);
+    found.expect("a target of this name").1
+}
