@@ -2,6 +2,8 @@
 
 #[path = "pool/devices.rs"]
 mod devices;
+#[path = "pool/draining.rs"]
+mod draining;
 #[path = "pool/failure.rs"]
 mod failure;
 #[path = "pool/gates.rs"]
@@ -12,6 +14,8 @@ mod health;
 mod lifecycle;
 #[path = "pool/memory.rs"]
 mod memory;
+#[path = "pool/replacing.rs"]
+mod replacing;
 #[path = "pool/requests.rs"]
 mod requests;
 #[path = "pool/settings.rs"]

@@ -2,7 +2,9 @@
 
 mod board;
 mod capability;
+mod catalogue;
 mod config;
+mod drain;
 mod error;
 mod events;
 mod hand;
@@ -33,6 +35,7 @@ mod worker;
 pub use board::WorkerState;
 pub use capability::{Capability, Engine, Outbox, Slot};
 pub use config::{PoolConfig, RestartConfig};
+pub use drain::DrainReport;
 pub use error::PoolError;
 pub use events::{EventKind, EventStream, PoolEvent};
 pub use handle::{Admission, ItemStream, ModelHandle, RequestOptions};

@@ -634,3 +634,54 @@ fn a_model_makes_no_room_on_another_device() {
     world.queue(gpu, 0);
     assert_eq!(world.decide(), [Did::Retire(w(3), RetireReason::Evicted)]);
 }
+
+#[test]
+fn a_newcomer_takes_no_room_from_the_model_that_it_replaces_and_does_not_wait() {
+    let mut world = two_ready();
+    let newcomer = ModelPlan {
+        replaces: Some(A),
+        ..plan(300)
+    };
+    let c = world.model(30_003, newcomer);
+    world.policy.warm(c);
+    assert_eq!(world.decide(), [Did::Fail(c, "no room")]);
+    assert_eq!(world.decide(), [], "nobody waits for it any more");
+
+    // Another model's idle worker it may have.
+    world.exit(w(1), Exit::Crashed);
+    world.queue(B, 1);
+    world.decide();
+    let of_b = *world.workers().keys().last().expect("B has one");
+    world.ready(of_b);
+    world.queue(B, 0);
+    world.policy.warm(c);
+    assert_eq!(world.decide(), [Did::Retire(of_b, RetireReason::Evicted)]);
+}
+
+#[test]
+fn who_gives_up_all_workers_starts_others_only_for_work() {
+    let mut world = two_ready();
+    assert_eq!(world.policy.retire_all(A).len(), 2);
+    assert!(world.policy.retire_all(A).is_empty(), "once");
+    assert_eq!(world.decide(), []);
+    world.exit(w(1), Exit::Retired);
+    world.queue(A, 1);
+    let cold = |worker| Did::Start(A, w(worker), StartReason::ColdStart);
+    assert_eq!(world.decide(), [cold(3)], "beside the one that still ends");
+}
+
+#[test]
+fn who_outlives_its_grace_is_no_failure_and_keeps_its_memory() {
+    let mut world = two_ready();
+    world.policy.retire_all(A);
+    world.policy.abandon(w(1));
+    world.exit(w(2), Exit::Retired);
+    assert_eq!(world.decide(), []);
+    assert_eq!(world.policy.retry_after(A, world.now), None);
+    assert_eq!(world.policy.restart_after(A, world.now), None);
+    assert_eq!(world.reserved(), 300 << 20);
+    world.policy.unregister(A);
+    world.exit(w(1), Exit::Retired);
+    assert_eq!(world.reserved(), 0);
+    assert_eq!(world.policy.live_workers(), 0);
+}

@@ -76,6 +76,10 @@ impl View for State {
             .map_or(WorkerView::default(), |worker| worker.view)
     }
 
+    fn no_room(&self, _model: ModelId) -> PoolError {
+        PoolError::Internal("no room".to_owned())
+    }
+
     fn never_fits(&self, _model: ModelId) -> PoolError {
         PoolError::Internal("never fits".to_owned())
     }
@@ -109,6 +113,7 @@ pub fn plan(mb: u64) -> ModelPlan {
         min_workers: 0,
         max_workers: 4,
         pinned: false,
+        replaces: None,
         step_timeout: Duration::MAX,
         load_timeout: Duration::MAX,
     }
@@ -335,6 +340,7 @@ impl World {
                     PoolError::Unavailable { .. } => "unavailable",
                     PoolError::Stalled { .. } => "stalled",
                     PoolError::TooManyStalled { .. } => "too many stalled",
+                    PoolError::Internal(why) if why == "no room" => "no room",
                     PoolError::Internal(_) => "never fits",
                     _ => "something else",
                 };

@@ -136,7 +136,9 @@ async fn a_second_worker_costs_no_second_load_and_its_own_bytes_only() {
         };
         reserved.push(bytes / MIB);
     }
-    universe.ready(2).await;
+    while universe.status().models[0].metrics.loads < 2 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(reserved, [450, 50]);
     assert_eq!(count.figures(), [1, 2, 0]);
     let status = universe.status();

@@ -6,6 +6,7 @@ use super::sync::{Arc, Mutex};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SupervisorMessage {
     Demand { model: ModelId },
+    Drained,
     Saturated { model: ModelId, idle_epoch: u64 },
 }
 

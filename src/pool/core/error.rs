@@ -133,9 +133,24 @@ pub enum PoolError {
         /// The name.
         model: String,
     },
-    /// The handle belongs to another pool.
+    /// The handle belongs to another pool, or its model was unregistered.
     #[error("model {model} is not registered in this pool")]
     NotRegistered {
+        /// The model.
+        model: String,
+    },
+    /// The request was under way when its model was unregistered or replaced, and was not answered
+    /// within the grace.
+    #[error("model {model} left the pool, and {grace:?} of grace were not enough")]
+    GraceOver {
+        /// The model.
+        model: String,
+        /// The grace.
+        grace: Duration,
+    },
+    /// The model is being replaced or unregistered already.
+    #[error("model {model} is being replaced or unregistered already")]
+    Changing {
         /// The model.
         model: String,
     },

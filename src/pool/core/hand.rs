@@ -183,6 +183,14 @@ impl<C: Capability> Hand<C> {
         failed
     }
 
+    /// Puts everything in hand back in line, and takes nothing up any more. A stream that has begun
+    /// ends.
+    pub(crate) fn put_back(&self) {
+        for mut job in self.take_all(true).into_iter().flatten() {
+            job.put_down();
+        }
+    }
+
     /// The worker was given up, and its thread is to end without touching anything.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)

@@ -94,6 +94,11 @@ impl<C: Capability> ModelHandle<C> {
         self.current.load_full()
     }
 
+    /// From now on all clones of this handle ask another version.
+    pub(crate) fn succeed(&self, new: Arc<Registration<C>>) {
+        self.current.store(new);
+    }
+
     /// The model's description.
     pub fn info(&self) -> Arc<ModelInfo> {
         Arc::clone(&self.current.load().info)
@@ -139,8 +144,15 @@ impl<C: Capability> ModelHandle<C> {
     /// # Errors
     /// [`PoolError::Overloaded`] if the queue is full, [`PoolError::ShuttingDown`] after shutdown.
     pub fn admit(&self) -> Result<Admission<C>, PoolError> {
-        let registration = self.registration();
-        let permit = registration.lanes.admit()?;
+        let (registration, permit) = loop {
+            let registration = self.registration();
+            match registration.lanes.admit() {
+                Ok(permit) => break (registration, permit),
+                // It was replaced since, and refuses what its successor takes.
+                Err(_) if !Arc::ptr_eq(&registration, &self.current.load()) => {}
+                Err(error) => return Err(error),
+            }
+        };
         let allowed = self.options.deadline;
         let allowed = allowed.unwrap_or(registration.pool.config.default_deadline);
         let accepted = Instant::now();

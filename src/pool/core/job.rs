@@ -158,6 +158,13 @@ impl<C: Capability> Job<C> {
         matches!(reply, Some(ReplyPort::Stream(_)))
     }
 
+    /// A worker puts it down unharmed: to be dropped does not count as the worker's death.
+    pub(crate) fn put_down(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            inner.in_hand = false;
+        }
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         match self.parts().map(|parts| &parts.reply) {
             // One place is kept for the ending.

@@ -88,7 +88,9 @@ pub(crate) struct Lanes<C: Capability> {
     proxies: AtomicUsize,
     /// The supervisor has been told that work waits for busy workers, and looks into it.
     saturated: AtomicBool,
-    /// Why nothing is accepted any more.
+    /// Why no new request is accepted.
+    refusing: OnceLock<PoolError>,
+    /// Why nothing is put in line any more.
     closed: OnceLock<PoolError>,
     sweeping: AtomicBool,
     /// Callers that went away since the last sweep: their jobs may still be in line.
@@ -117,6 +119,7 @@ impl<C: Capability> Lanes<C> {
             idle: IdleWorkers::default(),
             proxies: AtomicUsize::new(0),
             saturated: AtomicBool::new(false),
+            refusing: OnceLock::new(),
             closed: OnceLock::new(),
             sweeping: AtomicBool::new(false),
             gone: AtomicUsize::new(0),
@@ -137,11 +140,16 @@ impl<C: Capability> Lanes<C> {
 
     /// Accepts one more request, or says at once why not.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit<C>, PoolError> {
-        if let Some(error) = self.closed.get() {
-            return Err(error.clone());
-        }
         if let Some(permit) = Permit::try_take(self) {
-            return Ok(permit);
+            // After the permit was taken: whoever has begun to refuse and sees no permit taken
+            // will not see one later.
+            return match self.refusing.get() {
+                Some(error) => Err(error.clone()),
+                None => Ok(permit),
+            };
+        }
+        if let Some(error) = self.refusing.get() {
+            return Err(error.clone());
         }
         // Requests whose callers have gone may fill the queue while no worker takes them out. In a
         // flood of live ones a refusal costs no sweep.
@@ -301,8 +309,26 @@ impl<C: Capability> Lanes<C> {
         failed
     }
 
+    /// Accepts no new request; those that were accepted are served.
+    pub(crate) fn refuse_new(&self, error: PoolError) {
+        self.permits.watch();
+        self.refusing.get_or_init(|| error);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Why no new request is accepted, if none is.
+    pub(crate) fn refusing(&self) -> Option<&PoolError> {
+        self.refusing.get()
+    }
+
+    /// The last request under way has ended, and somebody wants to know.
+    pub(crate) fn report_drained(&self) {
+        self.supervisor.cast(SupervisorMessage::Drained);
+    }
+
     /// Accepts nothing more and answers what waits with `error`.
     pub(crate) fn close(&self, error: PoolError) -> usize {
+        self.refuse_new(error.clone());
         // Only the first reason counts.
         let error = self.closed.get_or_init(|| error);
         self.fail_queued(error)

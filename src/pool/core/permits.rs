@@ -6,13 +6,15 @@ use crossbeam_utils::CachePadded;
 
 use super::capability::Capability;
 use super::lanes::Lanes;
-use super::sync::{AtomicUsize, Ordering};
+use super::sync::{AtomicBool, AtomicUsize, Ordering};
 
 /// A fixed number of permits. Taking one never waits: a full queue is answered at once.
 #[derive(Debug)]
 pub(crate) struct Permits {
     capacity: usize,
     taken: CachePadded<AtomicUsize>,
+    /// Somebody wants to know when the last one is given back.
+    watched: AtomicBool,
 }
 
 impl Permits {
@@ -20,6 +22,7 @@ impl Permits {
         Self {
             capacity,
             taken: CachePadded::new(AtomicUsize::new(0)),
+            watched: AtomicBool::new(false),
         }
     }
 
@@ -28,20 +31,26 @@ impl Permits {
     }
 
     pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Acquire)
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    /// From now on it is reported when the last permit is given back.
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, Ordering::SeqCst);
     }
 
     fn try_take(&self) -> bool {
         // Count first and take back on excess: one atomic addition in the common case.
-        let free = self.taken.fetch_add(1, Ordering::AcqRel) < self.capacity;
+        let free = self.taken.fetch_add(1, Ordering::SeqCst) < self.capacity;
         if !free {
             self.give_back();
         }
         free
     }
 
-    fn give_back(&self) {
-        self.taken.fetch_sub(1, Ordering::AcqRel);
+    /// Whether that was the last one, and somebody wants to know.
+    fn give_back(&self) -> bool {
+        self.taken.fetch_sub(1, Ordering::SeqCst) == 1 && self.watched.load(Ordering::SeqCst)
     }
 }
 
@@ -64,6 +73,8 @@ impl<C: Capability> Permit<C> {
 
 impl<C: Capability> Drop for Permit<C> {
     fn drop(&mut self) {
-        self.lanes.permits().give_back();
+        if self.lanes.permits().give_back() {
+            self.lanes.report_drained();
+        }
     }
 }

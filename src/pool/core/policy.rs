@@ -63,6 +63,46 @@ impl Policy {
         self.models.insert(id, Model::new(plan));
     }
 
+    /// A model is gone, and all its workers with it, but for those that were given up.
+    pub fn unregister(&mut self, id: ModelId) {
+        self.models.remove(&id);
+        self.active.remove(&id);
+    }
+
+    /// A model is about to go: it is kept loaded for nobody, and who replaces it has replaced it.
+    pub fn let_go(&mut self, id: ModelId) {
+        if let Some(model) = self.models.get_mut(&id) {
+            model.plan.pinned = false;
+            model.plan.min_workers = 0;
+            model.warm = false;
+        }
+        for model in self.models.values_mut() {
+            model.plan.replaces.take_if(|replaced| *replaced == id);
+        }
+    }
+
+    /// All workers of a model are to end; work that waits, or comes, starts others.
+    pub fn retire_all(&mut self, id: ModelId) -> Vec<Action> {
+        let Some(model) = self.models.get_mut(&id) else {
+            return Vec::new();
+        };
+        model.warm = false;
+        model.cold_target = 0;
+        model.to_replace = 0;
+        let mut actions = Vec::new();
+        for &worker in &model.workers {
+            let Some(state) = self.workers.get_mut(&worker) else {
+                continue;
+            };
+            if state.phase != Phase::Retiring {
+                state.phase = Phase::Retiring;
+                let reason = RetireReason::Requested;
+                actions.push(Action::Retire { worker, reason });
+            }
+        }
+        actions
+    }
+
     /// Work waits for a model.
     pub fn demand(&mut self, id: ModelId) {
         self.active.insert(id);

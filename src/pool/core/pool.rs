@@ -1,28 +1,28 @@
 //! The pool: the one thing that a service starts.
 
-use std::collections::HashMap;
+mod changes;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ractor::Actor;
 use tokio::sync::oneshot;
 
 use super::capability::Capability;
+use super::catalogue::Catalogue;
 use super::config::PoolConfig;
 use super::error::PoolError;
 use super::events::EventStream;
 use super::handle::ModelHandle;
 use super::health::{Health, ModelHealth};
-use super::ids::ModelId;
 use super::memory::{Device, Ledgers, MemoryLimit};
 use super::policy::PolicyConfig;
 use super::registration::{AnyModel, PoolShared, Registration};
 use super::shutdown::ShutdownReport;
 use super::status::{MemoryStatus, PoolStatus};
-use super::supervisor::{Supervisor, SupervisorLink, SupervisorMessage};
+use super::supervisor::{MakeShared, Supervisor, SupervisorLink, SupervisorMessage};
 use crate::model::ModelSpec;
 
 /// How long running work gets when a pool is dropped without [`Pool::shutdown`].
@@ -40,15 +40,9 @@ pub struct Pool {
 
 struct Inner {
     shared: Arc<PoolShared>,
-    models: Mutex<Models>,
+    catalogue: Arc<Catalogue>,
     closing: AtomicBool,
     supervisor: tokio::sync::Mutex<Option<ractor::concurrency::JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Models {
-    ordered: Vec<Arc<dyn AnyModel>>,
-    by_name: HashMap<String, ModelId>,
 }
 
 impl fmt::Debug for Pool {
@@ -90,14 +84,16 @@ impl Pool {
             restart: config.restart,
             seed: config.jitter_seed.unwrap_or_else(|| fastrand::u64(..)),
         };
-        let make_shared = Box::new(move |supervisor: SupervisorLink| {
+        let make_shared: MakeShared = Box::new(move |supervisor: SupervisorLink| {
             let freed = supervisor.clone();
             let on_release = move || freed.cast(SupervisorMessage::MemoryFreed);
             let ledgers = Ledgers::new(limit, &config.devices, on_release);
             Arc::new(PoolShared::new(config, ledgers, supervisor))
         });
         let (started, shared) = oneshot::channel();
-        let (_, supervisor) = Actor::spawn(None, Supervisor, (policy, make_shared, started))
+        let catalogue = Arc::new(Catalogue::default());
+        let arguments = (policy, make_shared, Arc::clone(&catalogue), started);
+        let (_, supervisor) = Actor::spawn(None, Supervisor, arguments)
             .await
             .map_err(|error| PoolError::Internal(format!("supervisor: {error}")))?;
         let shared = shared
@@ -106,7 +102,7 @@ impl Pool {
         Ok(Self {
             inner: Arc::new(Inner {
                 shared,
-                models: Mutex::default(),
+                catalogue,
                 closing: AtomicBool::new(false),
                 supervisor: tokio::sync::Mutex::new(Some(supervisor)),
             }),
@@ -124,43 +120,44 @@ impl Pool {
         if self.inner.closing.load(Ordering::Acquire) {
             return Err(PoolError::ShuttingDown);
         }
-        let registration = {
-            let mut models = self.models();
-            let name = spec.info.name.clone();
-            if models.by_name.contains_key(&name) {
-                return Err(PoolError::AlreadyRegistered { model: name });
-            }
-            let id = ModelId(models.ordered.len() as u64 + 1);
-            let registration = Registration::new(id, spec, Arc::clone(&self.inner.shared))?;
-            models.by_name.insert(name, id);
-            models.ordered.push(registration.clone());
-            registration
-        };
+        let name = spec.info.name.clone();
+        let shared = Arc::clone(&self.inner.shared);
+        let registration = self
+            .inner
+            .catalogue
+            .add(&name, |id| Registration::new(id, spec, shared, None))?;
+        self.announce(&registration)?;
+        Ok(ModelHandle::new(registration))
+    }
+
+    /// Makes a model known to the supervisor.
+    fn announce<C: Capability>(
+        &self,
+        registration: &Arc<Registration<C>>,
+    ) -> Result<(), PoolError> {
         let message = SupervisorMessage::Register(registration.clone());
         if self.inner.shared.supervisor.try_cast(message).is_some() {
             registration.close(PoolError::ShuttingDown);
             return Err(PoolError::ShuttingDown);
         }
-        Ok(ModelHandle::new(registration))
+        Ok(())
     }
 
-    fn models(&self) -> std::sync::MutexGuard<'_, Models> {
-        // The map is whole at every point where a panic could strike.
-        self.inner
-            .models
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The supervisor's message for a handle's model, if the handle is this pool's.
-    fn own<C: Capability>(&self, handle: &ModelHandle<C>) -> Result<ModelId, PoolError> {
+    /// The version that serves now of a handle's model, if the handle is this pool's.
+    fn own<C: Capability>(
+        &self,
+        handle: &ModelHandle<C>,
+    ) -> Result<Arc<Registration<C>>, PoolError> {
         let registration = handle.registration();
-        if Arc::ptr_eq(&registration.pool, &self.inner.shared) {
-            return Ok(registration.id);
+        if !Arc::ptr_eq(&registration.pool, &self.inner.shared) {
+            return Err(PoolError::NotRegistered {
+                model: registration.info.name.clone(),
+            });
         }
-        Err(PoolError::NotRegistered {
-            model: registration.info.name.clone(),
-        })
+        match registration.lanes.refusing() {
+            Some(error) => Err(error.clone()),
+            None => Ok(registration),
+        }
     }
 
     /// Starts a model's workers before the first request, and waits until one of them serves.
@@ -170,7 +167,7 @@ impl Pool {
     /// [`PoolError::MemoryExhausted`], [`PoolError::Unavailable`], or
     /// [`PoolError::DeadlineExceeded`] after the pool's default deadline.
     pub async fn warm<C: Capability>(&self, handle: &ModelHandle<C>) -> Result<(), PoolError> {
-        let model = self.own(handle)?;
+        let model = self.own(handle)?.id;
         let (reply, warmed) = oneshot::channel();
         let shared = &self.inner.shared;
         shared
@@ -191,13 +188,14 @@ impl Pool {
     /// room, and its last one when it is idle.
     ///
     /// # Errors
-    /// [`PoolError::NotRegistered`] if the handle is another pool's.
+    /// [`PoolError::NotRegistered`] if the handle is another pool's or its model was unregistered,
+    /// [`PoolError::ShuttingDown`] after shutdown.
     pub fn pin<C: Capability>(
         &self,
         handle: &ModelHandle<C>,
         pinned: bool,
     ) -> Result<(), PoolError> {
-        let model = self.own(handle)?;
+        let model = self.own(handle)?.id;
         self.inner
             .shared
             .supervisor
@@ -210,7 +208,7 @@ impl Pool {
         let shared = &self.inner.shared;
         let of_device = |(device, ledger): (Device, &Arc<_>)| (device, MemoryStatus::of(ledger));
         let now = Instant::now();
-        let models: Vec<Arc<dyn AnyModel>> = self.models().ordered.clone();
+        let models = self.inner.catalogue.all();
         PoolStatus {
             memory: MemoryStatus::of(shared.ledgers.cpu()),
             devices: shared.ledgers.iter().skip(1).map(of_device).collect(),
@@ -295,10 +293,10 @@ impl Pool {
     #[cfg(feature = "testing")]
     pub fn census(&self) -> crate::testing::Census {
         let shared = &self.inner.shared;
-        let models: Vec<Arc<dyn AnyModel>> = self.models().ordered.clone();
+        let models = self.inner.catalogue.all();
         crate::testing::Census {
             threads: shared.threads(),
-            permits: models.iter().map(|model| model.permits_taken()).sum(),
+            permits: models.iter().map(|model| model.under_way()).sum(),
             queued: models.iter().map(|model| model.queue().queued).sum(),
             reserved_bytes: shared.ledgers.reserved_bytes(),
             proxies: shared.proxies(),

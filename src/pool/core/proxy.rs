@@ -44,6 +44,8 @@ pub(crate) enum ProxyCommand {
     Retire,
     /// Answer what the worker has in hand with the error, and wait for its thread no longer.
     Abandon(PoolError),
+    /// Put what the worker has in hand back in line, and wait for its thread no longer.
+    PutBack,
 }
 
 impl<C: Capability> From<ProxyCommand> for ProxyMessage<C> {
@@ -174,6 +176,10 @@ impl<C: Capability> Actor for Proxy<C> {
             }
             ProxyMessage::Command(ProxyCommand::Abandon(error)) => {
                 state.hand.close(&error);
+                myself.stop(Some(ABANDONED.to_owned()));
+            }
+            ProxyMessage::Command(ProxyCommand::PutBack) => {
+                state.hand.put_back();
                 myself.stop(Some(ABANDONED.to_owned()));
             }
             ProxyMessage::Report(WorkerReport::Ready) => {

@@ -123,6 +123,9 @@ pub(crate) struct Registration<C: Capability> {
     /// Workers that were given up and whose threads have not returned.
     abandoned: Mutex<Vec<Arc<WorkerBoard>>>,
     unavailable_until: Mutex<Option<Instant>>,
+    /// The version in whose place this one is to come.
+    replaces: Option<ModelId>,
+    changing: AtomicBool,
 }
 
 impl<C: Capability> Registration<C> {
@@ -130,6 +133,7 @@ impl<C: Capability> Registration<C> {
         id: ModelId,
         spec: crate::model::ModelSpec<C>,
         pool: Arc<PoolShared>,
+        replaces: Option<ModelId>,
     ) -> Result<Arc<Self>, PoolError> {
         let device = spec.info.device;
         let Some(ledger) = pool.ledgers.of(device).map(Arc::clone) else {
@@ -163,7 +167,18 @@ impl<C: Capability> Registration<C> {
             leaving: Mutex::default(),
             abandoned: Mutex::default(),
             unavailable_until: Mutex::new(None),
+            replaces,
+            changing: AtomicBool::new(false),
         }))
+    }
+
+    /// Whether nobody else is about to replace or unregister it.
+    pub(crate) fn begin_change(&self) -> bool {
+        !self.changing.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn end_change(&self) {
+        self.changing.store(false, Ordering::Release);
     }
 
     pub(crate) fn batch_turn_every(&self) -> usize {
@@ -299,8 +314,11 @@ pub(crate) trait AnyModel: Send + Sync {
     fn queue(&self) -> QueueView;
     fn not_saturated(&self);
     fn stats(&self) -> &ModelStats;
-    #[cfg(feature = "testing")]
-    fn permits_taken(&self) -> usize;
+    /// How many requests are accepted and have not ended.
+    fn under_way(&self) -> usize;
+    /// Tells new requests that the model is not registered, and the supervisor when no request is
+    /// under way any more.
+    fn refuse_new(&self);
     fn sweep(&self, now: Instant);
     fn fail_queued(&self, error: &PoolError) -> usize;
     fn close(&self, error: PoolError) -> usize;
@@ -365,6 +383,7 @@ impl<C: Capability> AnyModel for Registration<C> {
         let min_workers = settings.min_workers.unwrap_or(config.min_workers);
         ModelPlan {
             name: self.info.name.clone(),
+            replaces: self.replaces,
             step_timeout: settings.step_timeout.unwrap_or(config.step_timeout),
             load_timeout: settings.load_timeout.unwrap_or(config.load_timeout),
             device: self.info.device,
@@ -392,9 +411,14 @@ impl<C: Capability> AnyModel for Registration<C> {
         self.lanes.stats()
     }
 
-    #[cfg(feature = "testing")]
-    fn permits_taken(&self) -> usize {
+    fn under_way(&self) -> usize {
         self.lanes.permits().taken()
+    }
+
+    fn refuse_new(&self) {
+        self.lanes.refuse_new(PoolError::NotRegistered {
+            model: self.info.name.clone(),
+        });
     }
 
     fn sweep(&self, now: Instant) {

@@ -4,6 +4,7 @@
 //! own threads and report.
 
 mod closing;
+mod draining;
 mod link;
 mod snapshot;
 mod workers;
@@ -20,6 +21,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, Supervi
 use tokio::sync::oneshot;
 
 use super::board::WorkerBoard;
+use super::catalogue::Catalogue;
 use super::error::PoolError;
 use super::events::EventKind;
 use super::ids::{ModelId, WorkerId};
@@ -28,6 +30,7 @@ use super::policy::{Action, Exit, Policy, PolicyConfig};
 use super::proxy::{ABANDONED, describe};
 use super::registration::{AnyModel, PoolShared};
 use super::shutdown::ShutdownState;
+use draining::Drain;
 use snapshot::Snapshot;
 use workers::Worker;
 
@@ -40,11 +43,14 @@ pub(crate) type MakeShared = Box<dyn FnOnce(SupervisorLink) -> Arc<PoolShared> +
 
 pub(crate) struct SupervisorState {
     pool: Arc<PoolShared>,
+    catalogue: Arc<Catalogue>,
     policy: Policy,
     models: BTreeMap<ModelId, Arc<dyn AnyModel>>,
     workers: BTreeMap<WorkerId, Worker>,
     /// Workers that were given up and whose threads have not returned.
-    abandoned: BTreeMap<WorkerId, (ModelId, Arc<WorkerBoard>)>,
+    abandoned: BTreeMap<WorkerId, (Arc<dyn AnyModel>, Arc<WorkerBoard>)>,
+    drains: BTreeMap<u64, Drain>,
+    last_drain: u64,
     by_actor: HashMap<ActorId, WorkerId>,
     warming: BTreeMap<ModelId, Vec<oneshot::Sender<Result<(), PoolError>>>>,
     wake: Option<JoinHandle<Result<(), MessagingErr<SupervisorMessage>>>>,
@@ -54,22 +60,30 @@ pub(crate) struct SupervisorState {
 impl Actor for Supervisor {
     type Msg = SupervisorMessage;
     type State = SupervisorState;
-    type Arguments = (PolicyConfig, MakeShared, oneshot::Sender<Arc<PoolShared>>);
+    type Arguments = (
+        PolicyConfig,
+        MakeShared,
+        Arc<Catalogue>,
+        oneshot::Sender<Arc<PoolShared>>,
+    );
 
     async fn pre_start(
         &self,
         myself: ActorRef<Self::Msg>,
-        (config, make_shared, started): Self::Arguments,
+        (config, make_shared, catalogue, started): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let pool = make_shared(SupervisorLink::new(myself));
         // The pool that starts this actor waits for it.
         drop(started.send(Arc::clone(&pool)));
         Ok(SupervisorState {
             pool,
+            catalogue,
             policy: Policy::new(config),
             models: BTreeMap::new(),
             workers: BTreeMap::new(),
             abandoned: BTreeMap::new(),
+            drains: BTreeMap::new(),
+            last_drain: 0,
             by_actor: HashMap::new(),
             warming: BTreeMap::new(),
             wake: None,
@@ -108,7 +122,15 @@ impl Actor for Supervisor {
             }
             SupervisorMessage::Ready { worker } => state.ready(worker, now),
             SupervisorMessage::Returned { worker } => state.returned(worker, now),
+            SupervisorMessage::Drain {
+                model,
+                leave,
+                grace,
+                reply,
+            } => state.drain(model, leave, grace, reply, &myself),
+            SupervisorMessage::DrainOver { number } => state.drain_over(number),
             SupervisorMessage::WorkerIdle
+            | SupervisorMessage::Drained
             | SupervisorMessage::MemoryFreed
             | SupervisorMessage::Wake => {}
             SupervisorMessage::Warm { model, reply } => state.warm(model, reply),
@@ -148,6 +170,7 @@ impl SupervisorState {
             self.finish_shutdown(myself);
             return;
         }
+        self.advance_drains();
         let (mut wake_at, wants_idle) = self.decide_and_act(myself, now).await;
         if wants_idle {
             self.pool.want_idle(true);

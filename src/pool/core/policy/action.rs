@@ -66,6 +66,8 @@ pub enum RetireReason {
     Idle,
     /// Another model needs its memory.
     Evicted,
+    /// The model's workers were to be given up.
+    Requested,
     /// The pool shuts down.
     Shutdown,
 }

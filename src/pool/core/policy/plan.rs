@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::pool::core::config::RestartConfig;
+use crate::pool::core::ids::ModelId;
 use crate::pool::core::memory::{Device, Footprint};
 
 /// The settings that decisions depend on.
@@ -27,6 +28,9 @@ pub struct PolicyConfig {
 pub struct ModelPlan {
     /// The model's name, for errors.
     pub name: String,
+    /// It is to come in the place of this model, beside which it has to fit: it takes no room from
+    /// that one, and if there is none it is told so instead of waiting.
+    pub replaces: Option<ModelId>,
     /// Where its memory lies.
     pub device: Device,
     /// What its workers reserve.

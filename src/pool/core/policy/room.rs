@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Policy;
-use super::action::{Decision, RetireReason};
+use super::action::{Action, Decision, RetireReason};
 use super::budget::Budget;
 use super::model::{Model, Phase};
 use super::view::View;
@@ -40,8 +40,14 @@ impl Policy {
         let room = budget.room(device, view);
         let missing = bytes.saturating_sub(room.free + room.coming);
         if missing > 0 {
-            let candidates = self.evictable(device, Some(id), now, view);
+            let replaces = model.plan.replaces;
+            let mut candidates = self.evictable(device, Some(id), now, view);
+            candidates.retain(|candidate| Some(candidate.model) != replaces);
             let Some((victims, found)) = self.choose(&candidates, missing, view) else {
+                if replaces.is_some() {
+                    self.refuse_newcomer(id, view, decision);
+                    return;
+                }
                 // Smaller models may use what is free meanwhile: one that cannot start must not
                 // hold up those that can.
                 decision.wants_idle = true;
@@ -53,6 +59,18 @@ impl Policy {
             }
         }
         budget.hold(device, bytes, view);
+    }
+
+    /// The model that a newcomer is to replace goes on serving, so there is nothing to wait for.
+    fn refuse_newcomer(&mut self, id: ModelId, view: &impl View, decision: &mut Decision) {
+        if let Some(model) = self.models.get_mut(&id) {
+            model.warm = false;
+            model.short_since = None;
+        }
+        let error = view.no_room(id);
+        decision
+            .actions
+            .push(Action::FailQueued { model: id, error });
     }
 
     /// The least valuable of `candidates` (which are in that order) that free `missing` bytes

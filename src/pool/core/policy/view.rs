@@ -21,6 +21,8 @@ pub trait View {
     fn worker(&self, worker: WorkerId) -> WorkerView;
     /// The error for a model of which one worker can never fit.
     fn never_fits(&self, model: ModelId) -> PoolError;
+    /// The error for a model of which no worker fits now.
+    fn no_room(&self, model: ModelId) -> PoolError;
 }
 
 /// Weights that a model's workers share, at this moment.

@@ -89,22 +89,34 @@ impl Policy {
         }
     }
 
-    /// The worker counts as failed and serves no more; its memory is not free before it returns.
-    fn give_up(&mut self, id: WorkerId, now: Instant) {
+    /// A worker is given up that has outlived its grace: no failure, but its memory is not free
+    /// before it returns.
+    pub fn abandon(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.remove(&id) else {
             return;
         };
-        let Some(model) = self.models.get_mut(&worker.model) else {
+        self.abandoned.insert(id, worker.model);
+        if let Some(model) = self.models.get_mut(&worker.model) {
+            model.workers.remove(&id);
+            model.stalled.insert(id);
+        }
+    }
+
+    /// The worker counts as failed and serves no more; its memory is not free before it returns.
+    fn give_up(&mut self, id: WorkerId, now: Instant) {
+        let Some(worker) = self.workers.get(&id) else {
             return;
         };
-        model.workers.remove(&id);
-        model.stalled.insert(id);
-        self.abandoned.insert(id, worker.model);
+        let id_of_model = worker.model;
+        let Some(model) = self.models.get_mut(&id_of_model) else {
+            return;
+        };
         if !worker.loaded {
             model.cold_target = 0;
         } else if worker.phase != Phase::Retiring {
             model.to_replace += 1;
         }
-        self.count_failure(worker.model, id, now);
+        self.abandon(id);
+        self.count_failure(id_of_model, id, now);
     }
 }

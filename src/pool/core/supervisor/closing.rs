@@ -22,6 +22,7 @@ impl SupervisorState {
             under_way.also_tell(reply);
             return;
         }
+        self.cut_drains_short();
         let answered_before = self.answered();
         let refused = self
             .models

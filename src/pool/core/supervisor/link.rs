@@ -7,6 +7,7 @@ use std::time::Duration;
 use ractor::{ActorRef, MessagingErr};
 use tokio::sync::oneshot;
 
+use crate::pool::core::drain::DrainReport;
 use crate::pool::core::error::PoolError;
 use crate::pool::core::ids::{ModelId, WorkerId};
 use crate::pool::core::registration::{AnyModel, QueuedJob};
@@ -43,6 +44,18 @@ pub(crate) enum SupervisorMessage {
     Warm {
         model: ModelId,
         reply: oneshot::Sender<Result<(), PoolError>>,
+    },
+    /// A model is to give up its workers, to be loaded anew or to leave the pool.
+    Drain {
+        model: ModelId,
+        leave: bool,
+        grace: Duration,
+        reply: oneshot::Sender<DrainReport>,
+    },
+    /// No request of a model that drains is under way any more.
+    Drained,
+    DrainOver {
+        number: u64,
     },
     Pin {
         model: ModelId,

@@ -79,9 +79,21 @@ impl View for Snapshot<'_> {
         let Some(model) = self.models.get(&id) else {
             return PoolError::Internal(format!("no model {id}"));
         };
-        match check_memory_available(&RegisteredDemand(&**model), 0, 1) {
-            Err(error) => error,
-            Ok(()) => PoolError::Internal(format!("{} fits after all", model.info().name)),
-        }
+        exhausted(&**model, 0)
+    }
+
+    fn no_room(&self, id: ModelId) -> PoolError {
+        let Some(model) = self.models.get(&id) else {
+            return PoolError::Internal(format!("no model {id}"));
+        };
+        exhausted(&**model, model.account().ledger().reserved_mb())
+    }
+}
+
+/// Why one worker of a model does not fit beside `current_mb` MiB.
+fn exhausted(model: &dyn AnyModel, current_mb: u64) -> PoolError {
+    match check_memory_available(&RegisteredDemand(model), current_mb, 1) {
+        Err(error) => error,
+        Ok(()) => PoolError::Internal(format!("{} fits after all", model.info().name)),
     }
 }

@@ -109,7 +109,8 @@ impl SupervisorState {
             .workers
             .values()
             .any(|worker| worker.handle.model() == model && worker.serves());
-        if self.shutdown.is_some() {
+        if self.shutdown.is_some() || !self.models.contains_key(&model) {
+            // A model that has just been unregistered is gone as if the pool was.
             drop(reply.send(Err(PoolError::ShuttingDown)));
         } else if serving {
             drop(reply.send(Ok(())));
@@ -138,11 +139,12 @@ impl SupervisorState {
         };
         let model = worker.handle.model();
         if abandoned && worker.board.state() != WorkerState::Released {
+            self.emit(model, Some(id), EventKind::Abandoned);
             if let Some(model) = self.models.get(&model) {
                 model.abandon_route(&worker.board);
+                let abandoned = (Arc::clone(model), worker.board);
+                self.abandoned.insert(id, abandoned);
             }
-            self.abandoned.insert(id, (model, worker.board));
-            self.emit(model, Some(id), EventKind::Abandoned);
             return;
         }
         self.forget(model, id);
@@ -199,8 +201,10 @@ impl SupervisorState {
             return;
         };
         self.policy.exited(id, Exit::Retired, now);
-        self.forget(model, id);
-        self.emit(model, Some(id), EventKind::Returned);
+        // It may have been unregistered since.
+        model.remove_route(id);
+        let name = &model.info().name;
+        self.pool.events.emit(name, Some(id), EventKind::Returned);
     }
 
     pub(super) fn worker_failed(
