@@ -18,12 +18,16 @@ pub(crate) enum Raise {
 
 impl Raise {
     /// The value as it is stored; `None` if it does not fit.
+    #[inline]
     pub(crate) fn store(self, value: f16) -> Option<u16> {
-        if self == Self::None || !value.is_finite() {
-            return Some(value.to_bits());
+        let bits = value.to_bits();
+        let exponent = bits >> 10 & 31;
+        match (self, exponent) {
+            (Self::None, _) | (Self::Full, 31) => Some(bits),
+            (Self::Full, 0) => Some(f16::from_f32(value.to_f32() * 1024.0).to_bits()),
+            (Self::Full, 1..=20) => Some(bits + (10 << 10)),
+            (Self::Full, _) => None,
         }
-        let raised = f16::from_f32(value.to_f32() * 1024.0);
-        raised.is_finite().then_some(raised.to_bits())
     }
 
     /// The value that was stored.

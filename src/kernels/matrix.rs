@@ -87,7 +87,7 @@ impl Matrix {
         let values = match form {
             None => Values::Floats(Floats::pack(cpu, kind, rows, columns, bytes)),
             Some(form) => {
-                let packed = Quantised::pack(kind, form, rows, columns, bytes);
+                let packed = Quantised::pack(cpu, kind, form, rows, columns, bytes);
                 Values::Quantised(packed.ok_or(MatrixError::NotFinite { kind })?)
             }
         };

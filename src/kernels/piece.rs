@@ -9,6 +9,8 @@ use super::GgmlType;
 
 /// Columns of a piece.
 pub(crate) const PIECE: usize = 32;
+/// Words of four codes in a piece.
+pub(crate) const WORDS: usize = PIECE / 4;
 
 /// The values that the codes of the IQ4 types stand for.
 pub(crate) const IQ4_VALUES: [i8; 16] = [
@@ -19,8 +21,9 @@ pub(crate) const IQ4_VALUES: [i8; 16] = [
 /// `scale · scales[h] · levels[c] − minimum · minimums[h]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Piece {
-    /// The codes as the format stores them, before its offset or table.
-    pub(crate) codes: [u8; PIECE],
+    /// The codes as the format stores them, before its offset or table: a byte each, four to a
+    /// word, the first in its lowest byte.
+    pub(crate) codes: [u32; WORDS],
     /// The block's scale.
     pub(crate) scale: f16,
     /// What the block's minimums are multiples of.
@@ -73,6 +76,7 @@ impl Levels {
 impl Piece {
     /// The piece at columns `32 · index ..` of a row of whole blocks; `None` if the type has no
     /// pieces or the row ends before.
+    #[inline(always)]
     pub(crate) fn read(kind: GgmlType, row: &[u8], index: usize) -> Option<Self> {
         let in_block = kind.block_columns() / PIECE;
         let block = index.checked_div(in_block)?;
@@ -81,7 +85,7 @@ impl Piece {
         let bytes = row.get(block * size..(block + 1) * size)?;
         Some(match kind {
             GgmlType::Q4_0 | GgmlType::Iq4Nl => Self::plain(bytes, nibbles(&bytes[2..])),
-            GgmlType::Q8_0 => Self::plain(bytes, std::array::from_fn(|c| bytes[2 + c])),
+            GgmlType::Q8_0 => Self::plain(bytes, words(&bytes[2..])),
             GgmlType::Q5_0 => Self::plain(bytes, fives(&bytes[2..6], &bytes[6..])),
             GgmlType::Q4_1 => Self::with_minimum(bytes, nibbles(&bytes[4..])),
             GgmlType::Q5_1 => Self::with_minimum(bytes, fives(&bytes[4..8], &bytes[8..])),
@@ -96,7 +100,8 @@ impl Piece {
     }
 
     /// A block that begins with its scale.
-    fn plain(bytes: &[u8], codes: [u8; PIECE]) -> Self {
+    #[inline(always)]
+    fn plain(bytes: &[u8], codes: [u32; WORDS]) -> Self {
         Self {
             codes,
             scale: half_at(bytes, 0),
@@ -107,7 +112,8 @@ impl Piece {
     }
 
     /// A block that begins with its scale and what is to be added.
-    fn with_minimum(bytes: &[u8], codes: [u8; PIECE]) -> Self {
+    #[inline(always)]
+    fn with_minimum(bytes: &[u8], codes: [u32; WORDS]) -> Self {
         Self {
             minimum: half_at(bytes, 2),
             minimums: [-1; 2],
@@ -116,27 +122,50 @@ impl Piece {
     }
 }
 
+#[inline(always)]
 fn half_at(bytes: &[u8], at: usize) -> f16 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
+/// Bytes by fours.
+#[inline(always)]
+fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    let (fours, _) = bytes.as_chunks::<4>();
+    std::array::from_fn(|word| u32::from_le_bytes(fours[word]))
+}
+
+/// The lowest `count` bits of each byte of a word.
+#[inline(always)]
+fn low_bits(word: u32, count: u32) -> u32 {
+    word & (0x0101_0101 * ((1 << count) - 1))
+}
+
 /// 16 bytes: the low halves are the first 16 codes, the high halves the last.
-fn nibbles(bytes: &[u8]) -> [u8; PIECE] {
-    std::array::from_fn(|c| (bytes[c % 16] >> (c / 16 * 4)) & 15)
+#[inline(always)]
+fn nibbles(bytes: &[u8]) -> [u32; WORDS] {
+    let bytes: [u32; WORDS / 2] = words(bytes);
+    std::array::from_fn(|word| low_bits(bytes[word % 4] >> (word / 4 * 4), 4))
 }
 
 /// As [`nibbles`], with the codes' fifth bits in four bytes before.
-fn fives(high: &[u8], low: &[u8]) -> [u8; PIECE] {
+#[inline(always)]
+fn fives(high: &[u8], low: &[u8]) -> [u32; WORDS] {
+    let [high] = words(high);
     let low = nibbles(low);
-    std::array::from_fn(|c| low[c] | ((high[c / 8] >> (c % 8)) & 1) << 4)
+    std::array::from_fn(|word| {
+        // Spreads four neighbouring bits over four bytes.
+        let four = (high >> (4 * word)) & 15;
+        low[word] | low_bits(four * 0x0020_4081, 1) << 4
+    })
 }
 
 /// 16 bytes of 4-bit scales and minimums, 64 bytes of 2-bit codes, scale, minimum.
+#[inline(always)]
 fn q2_k(bytes: &[u8], part: usize) -> Piece {
-    let codes = &bytes[16 + part / 4 * 32..];
+    let codes: [u32; WORDS] = words(&bytes[16 + part / 4 * 32..]);
     let steps = [bytes[2 * part], bytes[2 * part + 1]];
     Piece {
-        codes: std::array::from_fn(|c| (codes[c] >> (part % 4 * 2)) & 3),
+        codes: codes.map(|word| low_bits(word >> (part % 4 * 2), 2)),
         scale: half_at(bytes, 80),
         minimum: half_at(bytes, 82),
         scales: steps.map(|step| (step & 15).cast_signed()),
@@ -145,8 +174,10 @@ fn q2_k(bytes: &[u8], part: usize) -> Piece {
 }
 
 /// 32 bytes of the codes' third bits, 64 of their lower two, 12 of 6-bit scales, scale.
+#[inline(always)]
 fn q3_k(bytes: &[u8], part: usize) -> Piece {
-    let low = &bytes[32 + part / 4 * 32..];
+    let high: [u32; WORDS] = words(bytes);
+    let low: [u32; WORDS] = words(&bytes[32 + part / 4 * 32..]);
     let steps = &bytes[96..108];
     let step = |half: usize| {
         let index = 2 * part + half;
@@ -155,8 +186,9 @@ fn q3_k(bytes: &[u8], part: usize) -> Piece {
         (low | high << 4).cast_signed() - 32
     };
     Piece {
-        codes: std::array::from_fn(|c| {
-            (low[c] >> (part % 4 * 2)) & 3 | ((bytes[c] >> part) & 1) << 2
+        codes: std::array::from_fn(|word| {
+            let low = low_bits(low[word] >> (part % 4 * 2), 2);
+            low | low_bits(high[word] >> part, 1) << 2
         }),
         scale: half_at(bytes, 108),
         minimum: f16::ZERO,
@@ -166,11 +198,12 @@ fn q3_k(bytes: &[u8], part: usize) -> Piece {
 }
 
 /// Scale, minimum, 12 bytes of 6-bit scales and minimums, 128 bytes of 4-bit codes.
+#[inline(always)]
 fn q4_k(bytes: &[u8], part: usize) -> Piece {
-    let codes = &bytes[16 + part / 2 * 32..];
+    let codes: [u32; WORDS] = words(&bytes[16 + part / 2 * 32..]);
     let (scale, minimum) = six_bit_steps(&bytes[4..16], part);
     Piece {
-        codes: std::array::from_fn(|c| (codes[c] >> (part % 2 * 4)) & 15),
+        codes: codes.map(|word| low_bits(word >> (part % 2 * 4), 4)),
         scale: half_at(bytes, 0),
         minimum: half_at(bytes, 2),
         scales: [scale; 2],
@@ -179,13 +212,15 @@ fn q4_k(bytes: &[u8], part: usize) -> Piece {
 }
 
 /// As [`q4_k`], with 32 bytes of the codes' fifth bits before the others.
+#[inline(always)]
 fn q5_k(bytes: &[u8], part: usize) -> Piece {
-    let high = &bytes[16..48];
-    let low = &bytes[48 + part / 2 * 32..];
+    let high: [u32; WORDS] = words(&bytes[16..]);
+    let low: [u32; WORDS] = words(&bytes[48 + part / 2 * 32..]);
     let (scale, minimum) = six_bit_steps(&bytes[4..16], part);
     Piece {
-        codes: std::array::from_fn(|c| {
-            (low[c] >> (part % 2 * 4)) & 15 | ((high[c] >> part) & 1) << 4
+        codes: std::array::from_fn(|word| {
+            let low = low_bits(low[word] >> (part % 2 * 4), 4);
+            low | low_bits(high[word] >> part, 1) << 4
         }),
         scale: half_at(bytes, 0),
         minimum: half_at(bytes, 2),
@@ -196,6 +231,7 @@ fn q5_k(bytes: &[u8], part: usize) -> Piece {
 
 /// The scale and the minimum of one of eight parts: four lie in six bits of their own, of the
 /// others the high two bits fill up the first ones' bytes.
+#[inline(always)]
 fn six_bit_steps(steps: &[u8], part: usize) -> (i8, i8) {
     let (scale, minimum) = if part < 4 {
         (steps[part] & 63, steps[part + 4] & 63)
@@ -209,13 +245,15 @@ fn six_bit_steps(steps: &[u8], part: usize) -> (i8, i8) {
 }
 
 /// 128 bytes of the codes' lower four bits, 64 of the upper two, 16 signed scales, scale.
+#[inline(always)]
 fn q6_k(bytes: &[u8], part: usize) -> Piece {
-    let low = &bytes[part / 4 * 64 + part % 2 * 32..];
-    let high = &bytes[128 + part / 4 * 32..];
+    let low: [u32; WORDS] = words(&bytes[part / 4 * 64 + part % 2 * 32..]);
+    let high: [u32; WORDS] = words(&bytes[128 + part / 4 * 32..]);
     let steps = &bytes[192 + 2 * part..];
     Piece {
-        codes: std::array::from_fn(|c| {
-            (low[c] >> (part % 4 / 2 * 4)) & 15 | ((high[c] >> (part % 4 * 2)) & 3) << 4
+        codes: std::array::from_fn(|word| {
+            let low = low_bits(low[word] >> (part % 4 / 2 * 4), 4);
+            low | low_bits(high[word] >> (part % 4 * 2), 2) << 4
         }),
         scale: half_at(bytes, 208),
         minimum: f16::ZERO,
@@ -225,6 +263,7 @@ fn q6_k(bytes: &[u8], part: usize) -> Piece {
 }
 
 /// Scale, two bytes of the 6-bit scales' high bits, four of their low bits, 128 of codes.
+#[inline(always)]
 fn iq4_xs(bytes: &[u8], part: usize) -> Piece {
     let high = u16::from_le_bytes([bytes[2], bytes[3]]) >> (2 * part) & 3;
     let low = (bytes[4 + part / 2] >> (part % 2 * 4)) & 15;

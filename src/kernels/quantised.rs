@@ -42,6 +42,7 @@ impl Quantised {
     /// Lays out a tensor's bytes, whole rows of whole blocks; `None` if a block's scale is not
     /// finite.
     pub(crate) fn pack(
+        cpu: Cpu,
         kind: GgmlType,
         form: Form,
         rows: usize,
@@ -58,11 +59,11 @@ impl Quantised {
             start: 0,
         };
         packed.start = packed.data.as_ptr().align_offset(LINE).min(LINE);
-        match packed.fill(kind, row_bytes, bytes) {
+        match packed.fill(cpu, kind, row_bytes, bytes) {
             Err(Refusal::TooLarge) => {
                 packed.raise = Raise::None;
                 packed.data.fill(0);
-                packed.fill(kind, row_bytes, bytes).ok()?;
+                packed.fill(cpu, kind, row_bytes, bytes).ok()?;
             }
             filled => filled.ok()?,
         }
@@ -70,7 +71,13 @@ impl Quantised {
     }
 
     /// Fills the strips, which are all zero.
-    fn fill(&mut self, kind: GgmlType, row_bytes: usize, bytes: &[u8]) -> Result<(), Refusal> {
+    fn fill(
+        &mut self,
+        cpu: Cpu,
+        kind: GgmlType,
+        row_bytes: usize,
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
         let (form, raise, blocks) = (self.form, self.raise, self.blocks);
         let strip_bytes = form.strip_bytes(blocks);
         if strip_bytes == 0 {
@@ -79,14 +86,17 @@ impl Quantised {
         let source = bytes.par_chunks(STRIP * row_bytes);
         let room = self.data[self.start..].par_chunks_exact_mut(strip_bytes);
         room.zip(source).try_for_each(|(room, source)| {
-            for (lane, row) in source.chunks_exact(row_bytes).enumerate() {
-                for block in 0..blocks {
-                    if let Some(piece) = Piece::read(kind, row, block) {
-                        form.put(raise, room, blocks, lane, block, &piece)?;
+            // The same plain code is faster with more of the processor's instructions.
+            cpu.run(|| {
+                for (lane, row) in source.chunks_exact(row_bytes).enumerate() {
+                    for block in 0..blocks {
+                        if let Some(piece) = Piece::read(kind, row, block) {
+                            form.put(raise, room, blocks, lane, block, &piece)?;
+                        }
                     }
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         })
     }
 

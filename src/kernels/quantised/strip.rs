@@ -1,7 +1,7 @@
 //! A strip's bytes: where each row's codes and scales lie.
 
 use crate::kernels::halves::Raise;
-use crate::kernels::piece::{PIECE, Piece};
+use crate::kernels::piece::{PIECE, Piece, WORDS};
 
 use super::form::{Codes, Form};
 
@@ -48,6 +48,7 @@ impl Form {
     }
 
     /// Puts a row's piece into a strip that held zeros there.
+    #[inline(always)]
     pub(crate) fn put(
         self,
         raise: Raise,
@@ -147,15 +148,14 @@ impl Form {
 }
 
 /// Adds a row's 32 codes to a block that held zeros in their places, a step of four at a time.
-fn put_codes(form: Codes, block: &mut [u8], lane: usize, codes: &[u8; PIECE]) {
+#[inline(always)]
+fn put_codes(form: Codes, block: &mut [u8], lane: usize, codes: &[u32; WORDS]) {
     let (places, _) = block.as_chunks_mut::<4>();
     let mut add = |register: usize, word: u32| {
         let place = &mut places[register * STRIP + lane];
         *place = (u32::from_le_bytes(*place) | word).to_le_bytes();
     };
-    let (steps, _) = codes.as_chunks::<4>();
-    for (step, codes) in steps.iter().enumerate() {
-        let word = u32::from_le_bytes(*codes);
+    for (step, word) in codes.iter().copied().enumerate() {
         if form == Codes::Eight {
             add(step, word);
             continue;
