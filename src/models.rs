@@ -5,7 +5,7 @@ mod decoder;
 mod encoder;
 mod error;
 mod fields;
-mod files;
+pub(crate) mod files;
 mod gguf;
 mod static_embedding;
 

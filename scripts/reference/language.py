@@ -6,6 +6,7 @@ writes tests/data/language/. DIR holds the two real GGUF files as tests/support/
 them out. Needs transformers, sentencepiece and gguf; PYTHON is an interpreter with llama-cpp-python.
 
 Where the values come from:
+  templates.json   transformers' rendering; its refusal as "error".
   tokens_*.json    ids: llama.cpp on the same file. texts: transformers' decoding of those ids,
                    special tokens skipped.
 """
@@ -63,6 +64,48 @@ def real_models(models: pathlib.Path, python: str) -> None:
         write(f"tokens_{name}.json", {"ids": ids, "texts": texts})
 
 
+def templates(models: pathlib.Path) -> None:
+    import datetime
+
+    from gguf import GGUFReader
+    from transformers.utils import chat_template_utils as chat
+
+    from language_templates import CONVERSATIONS, DOCUMENTS, NOW, TEMPLATES, TOOLS
+
+    class Fixed(datetime.datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc)
+
+    chat.datetime = Fixed
+    reader = GGUFReader(next((models / "SmolLM2-135M-Instruct").glob("*.gguf")))
+    sources = dict(TEMPLATES, smollm2=reader.fields["tokenizer.chat_template"].contents())
+    extras = [
+        {"add_generation_prompt": True},
+        {"add_generation_prompt": False},
+        {"add_generation_prompt": True, "tools": TOOLS, "documents": DOCUMENTS},
+        {"add_generation_prompt": True, "variables": {"enable_thinking": False, "date_string": "1 Jan 2000"}},
+    ]
+    cases = []
+    for name in sources:
+        for conversation, messages in CONVERSATIONS.items():
+            for extra in extras:
+                case = {"template": name, "conversation": conversation, **extra}
+                try:
+                    texts, _ = chat.render_jinja_template(
+                        [messages], chat_template=sources[name], tools=extra.get("tools"),
+                        documents=extra.get("documents"), bos_token="<s>", eos_token="</s>",
+                        add_generation_prompt=extra["add_generation_prompt"], **extra.get("variables", {}),
+                    )
+                    case["text"] = texts[0]
+                except Exception as error:  # what the template raises
+                    case["error"] = str(error)
+                cases.append(case)
+    write("templates.json", {
+        "now": NOW, "sources": sources, "conversations": CONVERSATIONS, "cases": cases,
+    })
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", type=pathlib.Path, required=True)
@@ -70,6 +113,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*")
     arguments = parser.parse_args()
     parts = {
+        "templates": lambda: templates(arguments.models),
         "real": lambda: real_models(arguments.models, arguments.llama_python),
     }
     write("prompts.json", prompts())

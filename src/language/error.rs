@@ -44,4 +44,46 @@ pub enum LanguageError {
         /// The kinds that are known.
         known: Vec<&'static str>,
     },
+    /// The model brings no chat template, as a base model that was not taught to chat.
+    #[error("the model has no chat template")]
+    MissingTemplate,
+    /// The chat template is not Jinja.
+    #[error("the chat template is not valid: {detail}")]
+    InvalidTemplate {
+        /// What is wrong with it, and where.
+        detail: String,
+    },
+    /// The chat template does not accept the conversation, and says why.
+    #[error("the chat template refuses the conversation: {message}")]
+    TemplateRefused {
+        /// The template's own words.
+        message: String,
+    },
+    /// The chat template failed on the conversation.
+    #[error("the chat template failed: {detail}")]
+    TemplateFailed {
+        /// What went wrong, and where.
+        detail: String,
+    },
+    /// The chat template computes or writes more than any sensible one.
+    #[error("the chat template computes or writes too much")]
+    TemplateTooCostly,
+    /// A constraint is not what it should be, or is too large or too costly to keep to.
+    #[error("the constraint cannot be used: {detail}")]
+    InvalidConstraint {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// No text fulfils the constraint.
+    #[error("no text fulfils the constraint: {detail}")]
+    UnsatisfiableConstraint {
+        /// What contradicts itself, as far as is known.
+        detail: String,
+    },
+    /// A token that the constraint does not allow was put into the text.
+    #[error("token {token} does not fit the constraint")]
+    ConstraintViolated {
+        /// The token.
+        token: u32,
+    },
 }

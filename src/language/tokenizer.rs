@@ -9,6 +9,7 @@ mod gguf;
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use tokenizers::{
     AddedVocabulary, Model, OffsetType, PostProcessor, PreTokenizedString, PreTokenizer, Tokenizer,
@@ -44,7 +45,7 @@ pub struct TextTokenizer {
     /// Leaves control tokens in a text alone.
     as_text: AddedVocabulary,
     spelling: Spelling,
-    shield: Shield,
+    shield: Arc<Shield>,
     special: SpecialTokens,
     wrap: Wrap,
 }
@@ -87,11 +88,23 @@ impl TextTokenizer {
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(contradiction)?;
         let spelling = Spelling::of(&tokenizer)?;
+        if let Some(end) = special
+            .ends
+            .iter()
+            .find(|id| spelling.bytes(**id).is_none())
+        {
+            return Err(LanguageError::InvalidTokenizer {
+                field: "special tokens".to_owned(),
+                detail: format!("token {end} ends a text, but is not in the vocabulary"),
+            });
+        }
         let mut as_text = tokenizer.get_added_vocabulary().clone();
         as_text.set_encode_special_tokens(true);
         let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
         let controls = added.values().filter(|token| token.special);
-        let shield = Shield::against(controls.map(|token| token.content.as_str()));
+        let shield = Arc::new(Shield::against(
+            controls.map(|token| token.content.as_str()),
+        ));
         let assembled = Self {
             as_text,
             spelling,
@@ -175,6 +188,15 @@ impl TextTokenizer {
             }
         }
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub(super) fn shared_shield(&self) -> Arc<Shield> {
+        Arc::clone(&self.shield)
+    }
+
+    /// A token's text as the tokenizer writes it.
+    pub(super) fn token_text(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
     }
 
     pub(super) fn spelling(&self) -> &Spelling {

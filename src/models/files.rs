@@ -56,7 +56,7 @@ pub(super) fn require_directory(path: &Path) -> Result<(), ModelError> {
 }
 
 /// Reads a whole file of JSON or text.
-pub(super) fn read(path: &Path, format: &'static str) -> Result<Vec<u8>, ModelError> {
+pub(crate) fn read(path: &Path, format: &'static str) -> Result<Vec<u8>, ModelError> {
     let (file, size) = open(path)?;
     if size > MAX_JSON_BYTES {
         return Err(ModelError::Corrupt {
@@ -83,7 +83,7 @@ pub(super) fn read_json(path: &Path, format: &'static str) -> Result<Value, Mode
 }
 
 /// Reads a JSON file that need not be there.
-pub(super) fn read_optional_json(
+pub(crate) fn read_optional_json(
     path: &Path,
     format: &'static str,
 ) -> Result<Option<Value>, ModelError> {

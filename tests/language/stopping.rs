@@ -64,6 +64,11 @@ fn senseless_stop_strings_are_refused() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn the_cuts_do_not_matter(
         stops in proptest::collection::vec("[ab]{1,4}", 0..4),

@@ -1,13 +1,11 @@
 //! A tokenizer as the hub lays it out: `tokenizer.json` and the settings beside it.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::{SpecialTokens, TextTokenizer, Wrap, ends, guarded};
-use crate::models::ModelError;
+use crate::models::{ModelError, files};
 
 const TOKENIZER: &str = "tokenizer.json";
 const SETTINGS: &str = "tokenizer_config.json";
@@ -25,14 +23,15 @@ impl TextTokenizer {
     /// itself.
     pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
         let path = folder.join(TOKENIZER);
-        let bytes = read(&path)?;
+        let bytes = files::read(&path, TOKENIZER)?;
         let tokenizer =
             guarded(|| Tokenizer::from_bytes(&bytes)).map_err(|error| ModelError::Corrupt {
                 path,
                 format: TOKENIZER,
                 detail: error.to_string(),
             })?;
-        let settings = read_optional_json(&folder.join(SETTINGS), SETTINGS)?;
+        let settings = files::read_optional_json(&folder.join(SETTINGS), SETTINGS)?;
+        let settings = settings.unwrap_or_default();
         let named = |field: &str| {
             let value = settings.get(field)?;
             let content = value.as_str().or_else(|| value.get("content")?.as_str())?;
@@ -63,7 +62,7 @@ impl TextTokenizer {
 /// The ids at which a generation ends, as the model's configuration has them.
 fn configured_ends(folder: &Path) -> Result<Option<Vec<u32>>, ModelError> {
     for name in [GENERATION, CONFIG] {
-        let config = read_optional_json(&folder.join(name), name)?;
+        let config = files::read_optional_json(&folder.join(name), name)?.unwrap_or_default();
         let Some(value) = config.get("eos_token_id").filter(|value| !value.is_null()) else {
             continue;
         };
@@ -84,29 +83,4 @@ fn configured_ends(folder: &Path) -> Result<Option<Vec<u32>>, ModelError> {
             .map(Some);
     }
     Ok(None)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    std::fs::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ModelError::MissingFile {
-            path: path.to_owned(),
-        },
-        _ => ModelError::Unreadable {
-            path: path.to_owned(),
-            source: Arc::new(error),
-        },
-    })
-}
-
-/// The file's content; null if it is not there.
-fn read_optional_json(path: &Path, format: &'static str) -> Result<Value, ModelError> {
-    let bytes = match read(path) {
-        Err(ModelError::MissingFile { .. }) => return Ok(Value::Null),
-        bytes => bytes?,
-    };
-    serde_json::from_slice(&bytes).map_err(|error| ModelError::Corrupt {
-        path: path.to_owned(),
-        format,
-        detail: error.to_string(),
-    })
 }
