@@ -30,6 +30,8 @@ pub struct Census {
     pub queued: usize,
     /// Bytes reserved in the ledger.
     pub reserved_bytes: u64,
+    /// Workers that sleep until there is work.
+    pub asleep: usize,
     /// Proxy actors that have not ended.
     pub proxies: usize,
     /// The supervisor has not stopped.
@@ -43,6 +45,7 @@ impl Census {
         permits: 0,
         queued: 0,
         reserved_bytes: 0,
+        asleep: 0,
         proxies: 0,
         supervisor_alive: false,
     };

@@ -55,8 +55,12 @@ async fn blocks_come_back(universe: &Universe) {
         let cache = universe.status().models[0].workers[0].cache;
         cache.is_some_and(|cache| cache.used == 0)
     };
+    until(all_free).await;
+}
+
+async fn until(holds: impl Fn() -> bool) {
     within(async {
-        while !all_free() {
+        while !holds() {
             tokio::task::yield_now().await;
         }
     })

@@ -10,6 +10,7 @@ mod events;
 mod hand;
 mod handle;
 mod health;
+mod homes;
 mod idle;
 mod ids;
 mod job;

@@ -6,7 +6,7 @@ use modelpool::testing::{Act, Babbler, Point, Steering};
 use modelpool::{DecoderLimits, PoolError, RequestOptions};
 
 use crate::universe::{Universe, config, within};
-use crate::{alone, blocks_come_back, one_worker, up_to};
+use crate::{alone, blocks_come_back, one_worker, until, up_to};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_stream_is_gone_before_the_next_step() {
@@ -145,6 +145,56 @@ async fn a_crash_before_the_first_token_goes_unnoticed_and_after_it_interrupts()
         "{error}"
     );
     universe.close().await;
+}
+
+/// Two conversations run side by side, so each of two workers has one of them. Then both workers
+/// wait, and each conversation goes on where its beginning is, in whatever order they come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_goes_on_where_its_beginning_was_read() {
+    for order in [[0, 1, 0, 1], [1, 0, 1, 0], [1, 1, 0, 0]] {
+        let steering = Steering::new();
+        steering.always(Point::Step, Act::Wait);
+        let mut universe = Universe::new(config()).await;
+        let spec = steering.babbler("babbler", 100, Babbler::LIMITS);
+        let spec = spec.min_workers(2).max_workers(2);
+        let babbler = universe.register(spec).unwrap();
+        within(universe.warm(&babbler)).await.unwrap();
+        universe.ready(2).await;
+        let mut talks = [
+            "the first conversation, about this",
+            "another one, about that",
+        ]
+        .map(str::to_owned);
+        let mut streams = Vec::new();
+        for (talk, steps) in talks.iter().zip(1..) {
+            streams.push(
+                within(babbler.prompt(talk.clone(), up_to(1)))
+                    .await
+                    .unwrap(),
+            );
+            // Its worker is in its step, so the next one goes to the other worker.
+            within(steering.visited(Point::Step, steps)).await;
+        }
+        steering.open(Point::Step);
+        for stream in streams {
+            within(stream.text()).await.unwrap();
+        }
+        for (turn, talk) in order.into_iter().enumerate() {
+            until(|| universe.census().asleep == 2).await;
+            let known = talks[talk].len();
+            talks[talk].push_str(&format!(" and so on {turn}"));
+            let stream = within(babbler.prompt(talks[talk].clone(), up_to(1)))
+                .await
+                .unwrap();
+            let usage = within(stream.collect()).await.unwrap().summary.usage;
+            assert_eq!(
+                usage.cached_tokens,
+                known / 4 * 4,
+                "turn {turn} of {order:?}"
+            );
+        }
+        universe.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,8 @@ pub mod capability;
 pub mod error;
 #[path = "../../src/pool/core/hand.rs"]
 pub mod hand;
+#[path = "../../src/pool/core/homes.rs"]
+pub mod homes;
 #[path = "../../src/pool/core/idle.rs"]
 pub mod idle;
 #[path = "../../src/pool/core/ids.rs"]

@@ -59,6 +59,10 @@ impl Capability for TextToText {
         }))
     }
 
+    fn beginnings(request: &GenerationRequest) -> Vec<u64> {
+        request.beginnings()
+    }
+
     fn engine(model: Box<LanguageModel>) -> TextToTextEngine {
         TextToTextEngine::new(*model)
     }

@@ -40,6 +40,14 @@ pub trait Capability: Sized + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Marks of the request's beginnings, the shortest first: a worker that has served a request
+    /// with one of them is quicker with this one. Of several workers that wait, the request wakes
+    /// the one that took the longest of them last. Default: none.
+    fn beginnings(request: &Self::Request) -> Vec<u64> {
+        let _ = request;
+        Vec::new()
+    }
+
     /// Wraps a loaded model. Called on the worker's thread.
     fn engine(model: Box<Self::Model>) -> Self::Engine;
 }

@@ -62,13 +62,24 @@ impl IdleWorkers {
 
     /// Wakes one worker, if any waits: a job was put in line.
     pub(crate) fn wake_one(&self) -> bool {
+        self.wake(None)
+    }
+
+    /// The same; of several workers, `preferred` if it is among them.
+    pub(crate) fn wake(&self, preferred: Option<WorkerId>) -> bool {
         fence(Ordering::SeqCst);
         if self.count.load(Ordering::SeqCst) == 0 {
             return false;
         }
         let woken = {
             let mut stack = self.lock();
-            let woken = stack.pop();
+            let place = stack
+                .iter()
+                .position(|(waiting, _)| Some(*waiting) == preferred);
+            let woken = match place {
+                Some(place) => Some(stack.remove(place)),
+                None => stack.pop(),
+            };
             self.count.store(stack.len(), Ordering::SeqCst);
             woken
         };

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use super::capability::Capability;
 use super::error::PoolError;
+use super::homes::Homes;
 use super::idle::IdleWorkers;
-use super::ids::ModelId;
+use super::ids::{ModelId, WorkerId};
 use super::job::{Job, Priority};
 use super::metrics::ModelStats;
 use super::permits::{Permit, Permits};
@@ -84,6 +85,7 @@ pub(crate) struct Lanes<C: Capability> {
     supervisor: SupervisorLink,
     max_workers: usize,
     idle: IdleWorkers,
+    homes: Homes,
     /// Proxies that the supervisor keeps; with none, queued work has to be reported to it.
     proxies: AtomicUsize,
     /// The supervisor has been told that work waits for busy workers, and looks into it.
@@ -117,6 +119,7 @@ impl<C: Capability> Lanes<C> {
             supervisor,
             max_workers,
             idle: IdleWorkers::default(),
+            homes: Homes::default(),
             proxies: AtomicUsize::new(0),
             saturated: AtomicBool::new(false),
             refusing: OnceLock::new(),
@@ -176,12 +179,24 @@ impl<C: Capability> Lanes<C> {
             job.fail(error.clone());
             return;
         }
+        let preferred = self.preferred(&job);
         match job.priority() {
             _ if job.is_suspect() => self.front.push(job),
             Priority::Interactive => self.interactive.push(job),
             Priority::Batch => self.batch.push(job),
         }
-        self.arrived();
+        self.arrived(preferred);
+    }
+
+    /// Which of the workers that wait now is best woken for a job, if that makes a difference.
+    fn preferred(&self, job: &Job<C>) -> Option<WorkerId> {
+        let request = job.request().filter(|_| self.idle.count() > 1)?;
+        self.homes.find(&C::beginnings(request))
+    }
+
+    /// A worker has taken a request.
+    pub(crate) fn taken(&self, request: &C::Request, worker: WorkerId) {
+        self.homes.settle(&C::beginnings(request), worker);
     }
 
     /// Puts a job in line before others, which a worker had taken out and could not use. Bulk
@@ -191,12 +206,12 @@ impl<C: Capability> Lanes<C> {
             Priority::Batch if !job.is_suspect() => self.batch.push(job),
             Priority::Batch | Priority::Interactive => self.front.push(job),
         }
-        self.arrived();
+        self.arrived(None);
     }
 
     /// A job was put in line, by whomever: somebody is to take it out.
-    fn arrived(&self) {
-        if !self.idle.wake_one() {
+    fn arrived(&self, preferred: Option<WorkerId>) {
+        if !self.idle.wake(preferred) {
             self.report_if_saturated();
         }
         self.drain_if_closed();

@@ -299,6 +299,7 @@ impl Pool {
             permits: models.iter().map(|model| model.under_way()).sum(),
             queued: models.iter().map(|model| model.queue().queued).sum(),
             reserved_bytes: shared.ledgers.reserved_bytes(),
+            asleep: models.iter().map(|model| model.asleep()).sum(),
             proxies: shared.proxies(),
             supervisor_alive: !shared.supervisor.is_stopped(),
         }

@@ -314,6 +314,8 @@ pub(crate) trait AnyModel: Send + Sync {
     fn queue(&self) -> QueueView;
     fn not_saturated(&self);
     fn stats(&self) -> &ModelStats;
+    #[cfg(feature = "testing")]
+    fn asleep(&self) -> usize;
     /// How many requests are accepted and have not ended.
     fn under_way(&self) -> usize;
     /// Tells new requests that the model is not registered, and the supervisor when no request is
@@ -409,6 +411,11 @@ impl<C: Capability> AnyModel for Registration<C> {
 
     fn stats(&self) -> &ModelStats {
         self.lanes.stats()
+    }
+
+    #[cfg(feature = "testing")]
+    fn asleep(&self) -> usize {
+        self.lanes.idle().count()
     }
 
     fn under_way(&self) -> usize {

@@ -348,7 +348,9 @@ impl<C: Capability> Loop<'_, C> {
         let waited = job.waited(now);
         match self.seat.hand.put(job) {
             Ok(slot) => {
-                self.seat.lanes().stats().queued_for(waited);
+                let lanes = self.seat.lanes();
+                lanes.stats().queued_for(waited);
+                lanes.taken(&request, self.seat.board.id);
                 engine.admit(slot, request);
                 true
             }

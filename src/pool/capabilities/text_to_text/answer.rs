@@ -1,5 +1,6 @@
 //! What is asked of a worker, and what comes back.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,26 @@ pub struct GenerationRequest {
     pub prompt: Vec<u32>,
     /// How it goes on.
     pub params: GenerationParams,
+}
+
+/// The shortest beginning of a prompt by which a worker's cache is found again.
+const SHORTEST_BEGINNING: usize = 16;
+
+impl GenerationRequest {
+    /// Marks of the prompt's first 16, 32, 64, … tokens.
+    pub(super) fn beginnings(&self) -> Vec<u64> {
+        let mut marks = Vec::new();
+        let mut hasher = DefaultHasher::new();
+        let mut mark_at = SHORTEST_BEGINNING;
+        for (count, token) in (1..).zip(&self.prompt) {
+            token.hash(&mut hasher);
+            if count == mark_at {
+                marks.push(hasher.finish());
+                mark_at *= 2;
+            }
+        }
+        marks
+    }
 }
 
 /// A generated token.
