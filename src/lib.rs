@@ -20,7 +20,7 @@ pub mod sources;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use language::{ChatMessage, SamplingParams, TextTokenizer};
+pub use language::{ChatMessage, Constraint, SamplingParams, TextTokenizer};
 pub use model::{CandleModel, ModelInfo, ModelSpec};
 pub use models::ModelError;
 pub use pool::capabilities::text_embedding::{

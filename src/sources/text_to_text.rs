@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{FolderModel, HubModel};
-use crate::language::TextTokenizer;
+use crate::language::{ChatTemplate, TextTokenizer};
 use crate::model::{ModelInfo, ModelSpec};
 use crate::models::{DecoderFiles, DecoderOptions, ModelError, TextDecoder};
 use crate::pool::capabilities::text_to_text::{Language, MAX_RUNNING, TextToText};
@@ -95,9 +95,10 @@ fn decoder(path: &Path, options: DecoderOptions) -> Result<ModelSpec<TextToText>
 }
 
 fn language(files: &DecoderFiles) -> Result<Language, ModelError> {
-    let tokenizer = match files.gguf() {
-        Some(gguf) => TextTokenizer::from_gguf(gguf)?,
-        None => TextTokenizer::from_folder(files.path())?,
-    };
-    Ok(Language::new(tokenizer))
+    Ok(match files.gguf() {
+        Some(gguf) => Language::new(TextTokenizer::from_gguf(gguf)?)
+            .template(|tokenizer| ChatTemplate::from_gguf(gguf, tokenizer)),
+        None => Language::new(TextTokenizer::from_folder(files.path())?)
+            .template(|tokenizer| ChatTemplate::from_folder(files.path(), tokenizer)),
+    })
 }

@@ -3,8 +3,11 @@
 use std::error::Error;
 use std::time::Duration;
 
+use modelpool::language::LanguageError;
 use modelpool::testing::{Act, Babbler, Point, Steering};
-use modelpool::{DecoderLimits, GenerationParams, ModelError, Overlong, PoolError, SamplingParams};
+use modelpool::{
+    ChatMessage, DecoderLimits, GenerationParams, ModelError, Overlong, PoolError, SamplingParams,
+};
 
 use crate::universe::{PATIENCE, Universe, config, within};
 use crate::{alone, one_worker, tokens_of, up_to};
@@ -149,6 +152,21 @@ async fn without_a_language_there_are_tokens_only() {
     let answer = within(stream.collect()).await.unwrap().answers.remove(0);
     let ids: Vec<u32> = answer.tokens.iter().map(|token| token.id).collect();
     assert_eq!(ids, Babbler::continuation(&prompt, 5));
+    universe.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_without_a_template_does_not_chat() {
+    let steering = Steering::new();
+    let (universe, babbler) = one_worker(&steering, Babbler::LIMITS).await;
+    let messages = [ChatMessage::user("hello?")];
+    let error = within(babbler.chat(messages, up_to(1))).await.unwrap_err();
+    let source = error.source().unwrap().downcast_ref();
+    let missing = ModelError::Language(LanguageError::MissingTemplate);
+    assert_eq!(source.map(ModelError::to_string), Some(missing.to_string()));
+    let long = [ChatMessage::user("x".repeat(10 << 20))];
+    let error = within(babbler.chat(long, up_to(1))).await.unwrap_err();
+    assert!(matches!(error, PoolError::InputTooLarge { .. }), "{error}");
     universe.close().await;
 }
 

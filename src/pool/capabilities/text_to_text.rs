@@ -35,6 +35,7 @@ pub mod scheduling {
     pub use super::schedule::{Plan, Planned, Scheduler};
 }
 
+use crate::language::{ChatMessage, TemplateOptions};
 use crate::model::CandleModel;
 use crate::models::ModelError;
 use crate::pool::core::{Admission, Capability, ModelHandle, PoolError, StepContext};
@@ -125,6 +126,45 @@ impl ModelHandle<TextToText> {
         let bytes = text.len();
         let tokens = move |language: &Language| Ok(language.tokenizer().encode(&text, true)?);
         let request = side.prepare(&admission.info().name, bytes, tokens, params);
+        let request = admission.prepare(request).await?;
+        Ok(self.start(admission, request))
+    }
+
+    /// Answers a conversation: the model's chat template makes a prompt of it. Control tokens that
+    /// a message spells are text, not control tokens.
+    ///
+    /// # Errors
+    /// As [`prompt`](Self::prompt); [`PoolError::Model`] with a
+    /// [`LanguageError`](crate::language::LanguageError) where the model has no template or its
+    /// template does not accept the conversation.
+    pub async fn chat(
+        &self,
+        messages: impl IntoIterator<Item = ChatMessage>,
+        params: GenerationParams,
+    ) -> Result<TokenStream, PoolError> {
+        self.chat_with(messages, TemplateOptions::default(), params)
+            .await
+    }
+
+    /// Answers a conversation, with more for the template to know: tools, documents, variables.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub async fn chat_with(
+        &self,
+        messages: impl IntoIterator<Item = ChatMessage>,
+        options: TemplateOptions,
+        params: GenerationParams,
+    ) -> Result<TokenStream, PoolError> {
+        let messages: Vec<ChatMessage> = messages.into_iter().collect();
+        params.validate()?;
+        self.caller_side().check_messages(&messages)?;
+        let admission = self.admit()?;
+        let side = admission.caller_side();
+        let name = &admission.info().name;
+        // However short the messages: the template runs on a thread of its own, which is waited for.
+        let tokens = move |language: &Language| language.conversation(&messages, &options);
+        let request = side.prepare(name, usize::MAX, tokens, params);
         let request = admission.prepare(request).await?;
         Ok(self.start(admission, request))
     }

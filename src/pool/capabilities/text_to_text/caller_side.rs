@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::answer::GenerationRequest;
 use super::loaded::Language;
 use super::params::{GenerationParams, Overlong, invalid};
+use crate::language::ChatMessage;
 use crate::models::ModelError;
 use crate::pool::core::{PoolError, Shared, offload};
 
@@ -50,7 +51,18 @@ impl GenerationSide {
         self.check_bytes(text.len())
     }
 
-    pub(super) fn check_bytes(&self, bytes: usize) -> Result<(), PoolError> {
+    /// Refuses what can never be a conversation.
+    pub(super) fn check_messages(&self, messages: &[ChatMessage]) -> Result<(), PoolError> {
+        if messages.is_empty() {
+            return Err(invalid("messages", "are none"));
+        }
+        let lengths = messages
+            .iter()
+            .map(|message| message.role.len() + message.content.len());
+        self.check_bytes(lengths.sum())
+    }
+
+    fn check_bytes(&self, bytes: usize) -> Result<(), PoolError> {
         if bytes > self.max_input_bytes {
             return Err(PoolError::InputTooLarge {
                 bytes,
@@ -80,7 +92,7 @@ impl GenerationSide {
         Ok(())
     }
 
-    /// Makes a request of a text, with what `tokens` makes of it.
+    /// Makes a request of a text of so many bytes, with what `tokens` makes of it.
     pub(super) async fn prepare(
         &self,
         model: &str,
@@ -95,10 +107,19 @@ impl GenerationSide {
             model: model.to_owned(),
             source,
         })?;
-        let prompt = if bytes > LONG_PROMPT_BYTES {
-            offload(move || tokens(&language)).await?
-        } else {
+        let constraint = params.constraint.clone();
+        let takes_long = bytes > LONG_PROMPT_BYTES || constraint.is_some();
+        let prepare = move || {
+            if let Some(constraint) = &constraint {
+                // What can't be kept to is told before it waits for a worker, which begins anew.
+                language.begin(constraint)?;
+            }
             tokens(&language)
+        };
+        let prompt = if takes_long {
+            offload(prepare).await?
+        } else {
+            prepare()
         };
         let prompt = prompt.map_err(|source| failed(model, source))?;
         let request = GenerationRequest { prompt, params };

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use super::answer::{FinishReason, TextChunk, Token};
+use super::loaded::Language;
 use super::params::GenerationParams;
 use super::step::SequenceId;
-use crate::language::{Detokenizer, LanguageError, Sampled, Sampler, StopStrings, TextTokenizer};
+use crate::language::{
+    ConstraintState, Detokenizer, LanguageError, Sampled, Sampler, StopStrings, TextTokenizer,
+};
 use crate::models::ModelError;
 
 /// What an answer's tokens are chosen with, and the text that they have come to. It outlives the
@@ -17,6 +20,7 @@ pub(super) struct Choice {
     detokenizer: Option<Detokenizer>,
     stops: StopStrings,
     stop_strings: Vec<String>,
+    constraint: Option<ConstraintState>,
     ignore_end: bool,
     tokens_left: usize,
     /// What has not been sent yet.
@@ -32,8 +36,14 @@ impl Choice {
         prompt: &[u32],
         params: &GenerationParams,
         seed: u64,
-        tokenizer: Option<&Arc<TextTokenizer>>,
+        language: Option<&Arc<Language>>,
     ) -> Result<Self, LanguageError> {
+        let tokenizer = language.map(|language| language.tokenizer());
+        let constraint = match (&params.constraint, language) {
+            (Some(constraint), Some(language)) => Some(language.begin(constraint)?),
+            (Some(_), None) => return Err(constrained_to_text()),
+            (None, _) => None,
+        };
         let detokenizer =
             tokenizer.map(|tokenizer| Detokenizer::after_prompt(Arc::clone(tokenizer), prompt));
         Ok(Self {
@@ -43,6 +53,7 @@ impl Choice {
             detokenizer,
             stops: StopStrings::new(params.stop.clone())?,
             stop_strings: params.stop.clone(),
+            constraint,
             ignore_end: params.ignore_eos,
             tokens_left: params.max_tokens,
             chunk: TextChunk {
@@ -70,13 +81,16 @@ impl Choice {
         if self.ignore_end {
             self.forbid_ends(logits);
         }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.mask(logits)?;
+        }
         let sampled = self.sampler.sample(logits, history)?;
         let token = sampled.token;
         if self.is_end(token) {
             self.finish(FinishReason::Stop);
             return Ok(None);
         }
-        self.write(sampled);
+        self.write(sampled)?;
         Ok((!self.finished).then_some(token))
     }
 
@@ -95,7 +109,7 @@ impl Choice {
         }
     }
 
-    fn write(&mut self, sampled: Sampled) {
+    fn write(&mut self, sampled: Sampled) -> Result<(), LanguageError> {
         let token = sampled.token;
         self.chunk.tokens.push(Token {
             id: token,
@@ -107,9 +121,19 @@ impl Choice {
             .detokenizer
             .as_mut()
             .map_or_else(String::new, |detokenizer| detokenizer.push(token));
-        if self.write_text(&text) && self.tokens_left == 0 {
+        if !self.write_text(&text) {
+            return Ok(());
+        }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token)?;
+            if constraint.is_finished() {
+                self.finish(FinishReason::Constraint);
+            }
+        }
+        if self.tokens_left == 0 {
             self.finish(FinishReason::Length);
         }
+        Ok(())
     }
 
     /// `false` if the text came to a stop string.
@@ -152,5 +176,12 @@ impl Choice {
             ..TextChunk::default()
         };
         std::mem::replace(&mut self.chunk, empty)
+    }
+}
+
+/// There is no text to constrain.
+fn constrained_to_text() -> LanguageError {
+    LanguageError::InvalidConstraint {
+        detail: "the model has no tokenizer".to_owned(),
     }
 }

@@ -90,8 +90,8 @@ impl TextToTextEngine {
         }
         let for_answer = request.params.max_tokens.saturating_sub(1);
         let kept = most.saturating_sub(for_answer).max(most.div_ceil(2));
-        let tokenizer = self.model.tokenizer();
-        let bos = tokenizer.and_then(|tokenizer| tokenizer.special().bos);
+        let language = self.model.language();
+        let bos = language.and_then(|language| language.tokenizer().special().bos);
         let stays = usize::from(kept > 1 && prompt.first().copied() == bos);
         let (beginning, end) = (&prompt[..stays], &prompt[prompt.len() - (kept - stays)..]);
         Ok([beginning, end].concat())
@@ -100,7 +100,7 @@ impl TextToTextEngine {
     fn begin(&mut self, slot: Slot, request: &Arc<GenerationRequest>) -> Result<(), ModelError> {
         let prompt = self.fitted(request)?;
         let first = SequenceId(self.next_sequence);
-        let running = Running::new(slot, &prompt, request, first, self.model.tokenizer())?;
+        let running = Running::new(slot, &prompt, request, first, self.model.language())?;
         for sequence in running.sequences() {
             let after = (sequence != first).then_some(first);
             self.scheduler.add(sequence, &prompt, after);

@@ -4,25 +4,62 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::TextToTextCapable;
-use crate::language::TextTokenizer;
+use crate::language::{
+    ChatMessage, ChatTemplate, Constraint, ConstraintFactory, ConstraintState, LanguageError,
+    TemplateOptions, TextTokenizer,
+};
+use crate::models::ModelError;
 
-/// What stands between a model's tokens and text: its tokenizer.
-#[derive(Debug, Clone)]
+/// What stands between a model's tokens and text: its tokenizer, and the template that makes a
+/// text of a conversation.
+#[derive(Debug)]
 pub struct Language {
     tokenizer: Arc<TextTokenizer>,
+    template: Result<ChatTemplate, ModelError>,
+    constraints: ConstraintFactory,
 }
 
 impl Language {
-    /// A language of this tokenizer.
+    /// A language of this tokenizer, without a template.
     pub fn new(tokenizer: TextTokenizer) -> Self {
+        let tokenizer = Arc::new(tokenizer);
         Self {
-            tokenizer: Arc::new(tokenizer),
+            template: Err(LanguageError::MissingTemplate.into()),
+            constraints: ConstraintFactory::new(Arc::clone(&tokenizer)),
+            tokenizer,
         }
+    }
+
+    /// The same language with the chat template that `read` makes for its tokenizer. An error is
+    /// what callers who want to chat are told; others are not concerned.
+    #[must_use]
+    pub fn template(
+        mut self,
+        read: impl FnOnce(&TextTokenizer) -> Result<ChatTemplate, ModelError>,
+    ) -> Self {
+        self.template = read(&self.tokenizer);
+        self
     }
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Arc<TextTokenizer> {
         &self.tokenizer
+    }
+
+    /// A conversation's tokens, as the model expects them.
+    pub(super) fn conversation(
+        &self,
+        messages: &[ChatMessage],
+        options: &TemplateOptions,
+    ) -> Result<Vec<u32>, ModelError> {
+        let template = self.template.as_ref().map_err(Clone::clone)?;
+        let text = template.render(messages, options)?;
+        Ok(self.tokenizer.encode(&text, false)?)
+    }
+
+    /// Where an answer begins that is to keep to a constraint.
+    pub(super) fn begin(&self, constraint: &Constraint) -> Result<ConstraintState, LanguageError> {
+        self.constraints.compile(constraint)
     }
 }
 
@@ -58,7 +95,7 @@ impl LanguageModel {
         }
     }
 
-    pub(super) fn tokenizer(&self) -> Option<&Arc<TextTokenizer>> {
-        self.language.as_ref().map(|language| language.tokenizer())
+    pub(super) fn language(&self) -> Option<&Arc<Language>> {
+        self.language.as_ref()
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::language::{LanguageError, SamplingParams, StopStrings};
+use crate::language::{Constraint, LanguageError, SamplingParams, StopStrings};
 use crate::pool::core::PoolError;
 
 /// The most answers to one prompt.
@@ -43,6 +43,9 @@ pub struct GenerationParams {
     /// How many answers to give, from 1 to [`MAX_CHOICES`]. The prompt is read once for all. With
     /// a seed, the answer number `i` is what the seed plus `i` gives by itself.
     pub n: usize,
+    /// What an answer must be, from its first character to its last: JSON of a schema, a text that
+    /// a regular expression matches, or one of a grammar.
+    pub constraint: Option<Constraint>,
     /// Does not let the model end the text: only `max_tokens`, a stop string or a full context do.
     pub ignore_eos: bool,
     /// What is done with a prompt that is longer than the model's context.
@@ -58,6 +61,7 @@ impl Default for GenerationParams {
             sampling: SamplingParams::default(),
             stop: Vec::new(),
             n: 1,
+            constraint: None,
             ignore_eos: false,
             overlong: Overlong::default(),
             time_to_first_token: None,
@@ -105,6 +109,13 @@ impl GenerationParams {
     #[must_use]
     pub fn n(mut self, answers: usize) -> Self {
         self.n = answers;
+        self
+    }
+
+    /// Keeps every answer to this.
+    #[must_use]
+    pub fn constraint(mut self, constraint: Constraint) -> Self {
+        self.constraint = Some(constraint);
         self
     }
 

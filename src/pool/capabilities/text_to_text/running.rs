@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::TextToText;
 use super::answer::{FinishReason, GenerationRequest, Summary, TextChunk, Timings, Usage};
 use super::choice::Choice;
+use super::loaded::Language;
 use super::step::SequenceId;
-use crate::language::{LanguageError, TextTokenizer};
+use crate::language::LanguageError;
 use crate::pool::core::{Outbox, Slot};
 
 /// A request's answers, and the account of it.
@@ -39,14 +40,14 @@ impl Running {
         prompt: &[u32],
         request: &Arc<GenerationRequest>,
         first: SequenceId,
-        tokenizer: Option<&Arc<TextTokenizer>>,
+        language: Option<&Arc<Language>>,
     ) -> Result<Self, LanguageError> {
         let params = &request.params;
         let seed = params.sampling.seed.unwrap_or_else(|| fastrand::u64(..));
         let choices = (0..params.n)
             .map(|number| {
                 let sequence = SequenceId(first.0 + number as u64);
-                Choice::new(number, sequence, prompt, params, seed, tokenizer)
+                Choice::new(number, sequence, prompt, params, seed, language)
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
