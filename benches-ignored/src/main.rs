@@ -10,6 +10,7 @@ mod corpus;
 mod dispatch;
 mod embed;
 mod environment;
+mod generate;
 mod memory;
 mod neighbours;
 mod peers;
@@ -48,6 +49,11 @@ const SUITES: &[Suite] = &[
         name: "embed",
         about: "all-MiniLM-L6-v2: texts of mixed lengths, and one short text",
         run: embed::run,
+    },
+    Suite {
+        name: "generate",
+        about: "SmolLM2-135M-Instruct: decoding, reading prompts, and both at once",
+        run: generate::run,
     },
     Suite {
         name: "memory",

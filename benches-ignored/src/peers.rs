@@ -5,7 +5,7 @@ mod environment;
 mod process;
 
 pub use environment::{provide, run_script};
-pub use process::Peer;
+pub use process::{Peer, resident_mib};
 
 use std::path::{Path, PathBuf};
 

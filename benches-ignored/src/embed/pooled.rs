@@ -54,7 +54,7 @@ impl Pooled {
                 ..PoolConfig::default()
             })
             .await?;
-            let handle = pool.register(ModelSpec::folder(folder)?)?;
+            let handle = pool.register(ModelSpec::<TextEmbedding>::folder(folder)?)?;
             handle.embed("hello").await?;
             Ok::<_, Failure>((pool, handle))
         })?;

@@ -21,6 +21,19 @@ const THREAD_VARIABLES: [&str; 4] = [
     "RAYON_NUM_THREADS",
 ];
 
+/// The resident set of a process in MiB.
+///
+/// # Errors
+/// If the system does not tell.
+pub fn resident_mib(process: u32) -> Result<f64, Failure> {
+    let id = Pid::from_u32(process);
+    let kind = ProcessRefreshKind::nothing().with_memory();
+    let mut system = System::new()?;
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[id]), false, kind);
+    let process = system.process(id).ok_or("no such process")?;
+    Ok(process.memory() as f64 / f64::from(1 << 20))
+}
+
 /// A running peer. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Peer {
@@ -112,12 +125,7 @@ impl Peer {
     /// # Errors
     /// If the system does not tell.
     pub fn resident_mib(&self) -> Result<f64, Failure> {
-        let id = Pid::from_u32(self.child.id());
-        let kind = ProcessRefreshKind::nothing().with_memory();
-        let mut system = System::new()?;
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[id]), false, kind);
-        let process = system.process(id).ok_or("no such process")?;
-        Ok(process.memory() as f64 / f64::from(1 << 20))
+        resident_mib(self.child.id())
     }
 
     /// Has it do `operation` with `arguments` and waits for what comes of it.
