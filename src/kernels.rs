@@ -4,9 +4,6 @@
 //! the crate knows; [`Cpu`] picks the best one that this machine has. The build needs no
 //! `target-cpu` flag. Nothing here is `unsafe`.
 
-// The decoder, which uses the rest, comes in steps.
-#![allow(dead_code, unused_imports)]
-
 mod attention;
 mod elementwise;
 mod floats;
@@ -24,7 +21,7 @@ pub(crate) use attention::{
     Factors, Product, Rescale, multiply, narrow, rescale, widen, widen_one,
 };
 pub(crate) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
-pub(crate) use fused::{gate_by, rms_norm, rope_interleaved, soft_cap};
+pub(crate) use fused::{gate_by, rms_norm, soft_cap};
 pub(crate) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};
 pub(crate) use ggml::GgmlType;
 pub(crate) use linear::{LinearScratch, linear};

@@ -2,7 +2,11 @@
 
 #[path = "kernels/blocks.rs"]
 mod blocks;
+#[path = "kernels/fused.rs"]
+mod fused;
 #[path = "kernels/products.rs"]
 mod products;
 #[path = "kernels/tensors.rs"]
 mod tensors;
+#[path = "kernels/threads.rs"]
+mod threads;

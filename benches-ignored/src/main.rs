@@ -11,6 +11,7 @@ mod dispatch;
 mod embed;
 mod environment;
 mod generate;
+mod kernels;
 mod memory;
 mod neighbours;
 mod peers;
@@ -44,6 +45,11 @@ const SUITES: &[Suite] = &[
         name: "dispatch",
         about: "round trip through a model that does nothing",
         run: dispatch::run,
+    },
+    Suite {
+        name: "kernels",
+        about: "products with quantised weights, type by type",
+        run: kernels::run,
     },
     Suite {
         name: "embed",

@@ -63,13 +63,6 @@ impl Floats {
         packed
     }
 
-    /// As [`Self::pack`], from values.
-    pub(crate) fn from_f32(cpu: Cpu, rows: usize, columns: usize, values: &[f32]) -> Self {
-        let mut packed = Self::empty(cpu, rows, columns);
-        packed.panels = Panels::F32(packed.lay_out(|index| values[index]));
-        packed
-    }
-
     fn empty(cpu: Cpu, rows: usize, columns: usize) -> Self {
         Self {
             panels: Panels::F32(Vec::new()),

@@ -6,20 +6,12 @@ use super::Cpu;
 use super::elementwise::{Activation, tanh};
 
 /// Root-mean-square norm (Zhang and Sennrich 2019) of every row of `x` into `out`, rows as long as
-/// `weight`; `shift` is added to the weight, for models that store it less one.
-pub(crate) fn rms_norm(
-    cpu: Cpu,
-    x: &[f32],
-    out: &mut [f32],
-    weight: &[f32],
-    shift: f32,
-    epsilon: f32,
-) {
+/// `weight`.
+pub(crate) fn rms_norm(cpu: Cpu, x: &[f32], out: &mut [f32], weight: &[f32], epsilon: f32) {
     cpu.run(RmsNorm {
         x,
         out,
         weight,
-        shift,
         epsilon,
     });
 }
@@ -28,7 +20,6 @@ struct RmsNorm<'a> {
     x: &'a [f32],
     out: &'a mut [f32],
     weight: &'a [f32],
-    shift: f32,
     epsilon: f32,
 }
 
@@ -42,7 +33,6 @@ impl WithSimd for RmsNorm<'_> {
             return;
         }
         let (weight, weight_tail) = S::as_simd_f32s(self.weight);
-        let shift = simd.splat_f32s(self.shift);
         let rows = self.x.chunks_exact(width);
         for (row, out) in rows.zip(self.out.chunks_exact_mut(width)) {
             let (x, x_tail) = S::as_simd_f32s(row);
@@ -57,9 +47,9 @@ impl WithSimd for RmsNorm<'_> {
             let scale = simd.splat_f32s(1.0 / (mean + self.epsilon).sqrt());
             for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
                 let unit = simd.mul_f32s(*x, scale);
-                *out = simd.mul_f32s(unit, simd.add_f32s(*weight, shift));
+                *out = simd.mul_f32s(unit, *weight);
             }
-            let weight = simd.add_f32s(simd.partial_load_f32s(weight_tail), shift);
+            let weight = simd.partial_load_f32s(weight_tail);
             let unit = simd.mul_f32s(last, scale);
             simd.partial_store_f32s(out_tail, simd.mul_f32s(unit, weight));
         }
@@ -124,17 +114,5 @@ impl WithSimd for SoftCap<'_> {
         }
         let last = bound(simd.partial_load_f32s(tail));
         simd.partial_store_f32s(tail, last);
-    }
-}
-
-/// Rotates one head's vector by its position (RoPE, Su et al. 2021), interleaved form: component
-/// `2i` pairs with `2i + 1`. `cos` and `sin` hold `d/2` values.
-pub(crate) fn rope_interleaved(x: &mut [f32], cos: &[f32], sin: &[f32]) {
-    let (pairs, _) = x.as_chunks_mut::<2>();
-    for (index, pair) in pairs.iter_mut().enumerate() {
-        let place = index % cos.len().max(1);
-        let (cos, sin) = (cos[place], sin[place]);
-        let [a, b] = *pair;
-        *pair = [a * cos - b * sin, b * cos + a * sin];
     }
 }

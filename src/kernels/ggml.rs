@@ -109,11 +109,6 @@ impl GgmlType {
             .map(|entry| entry.kind)
     }
 
-    /// Its number in a file's tensor table.
-    pub(crate) fn id(self) -> u32 {
-        self.entry().id
-    }
-
     /// How many neighbouring columns of a row make one block.
     pub(crate) fn block_columns(self) -> usize {
         self.entry().block_columns

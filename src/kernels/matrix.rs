@@ -98,32 +98,6 @@ impl Matrix {
         })
     }
 
-    /// Takes `f32` values, row by row; they stay `f32`.
-    ///
-    /// # Errors
-    /// [`MatrixError::Bytes`] if there are more or fewer values than the shape takes.
-    pub(crate) fn from_f32(
-        cpu: Cpu,
-        rows: usize,
-        columns: usize,
-        values: &[f32],
-    ) -> Result<Self, MatrixError> {
-        if rows.checked_mul(columns) != Some(values.len()) {
-            return Err(MatrixError::Bytes {
-                kind: GgmlType::F32,
-                rows,
-                columns,
-                bytes: size_of_val(values),
-            });
-        }
-        let packed = Floats::from_f32(cpu, rows, columns, values);
-        Ok(Self {
-            rows,
-            columns,
-            values: Values::Floats(packed),
-        })
-    }
-
     /// How many bytes [`Self::from_ggml`] will take on this machine; `None` if it would refuse.
     pub(crate) fn estimated_bytes(kind: GgmlType, rows: usize, columns: usize) -> Option<u64> {
         kind.row_bytes(columns)?.checked_mul(rows)?;

@@ -1,14 +1,22 @@
-//! A linear layer by itself, as decoders compute it.
+//! The decoder's kernels by themselves.
 
 use std::error::Error;
 use std::fmt;
 
-use crate::kernels::{Cpu, GgmlType, LinearScratch, Matrix, Team, linear};
+use crate::kernels::{self, Activation, Cpu, GgmlType, LinearScratch, Matrix, Team, linear};
+
+type Failure = Box<dyn Error + Send + Sync>;
 
 /// The instruction sets of this machine for which there are kernels: `portable`, `best`, ….
 #[must_use]
 pub fn instruction_sets() -> Vec<&'static str> {
     Cpu::all().into_iter().map(|(name, _)| name).collect()
+}
+
+fn cpu(instruction_set: &str) -> Result<Cpu, Failure> {
+    let mut sets = Cpu::all().into_iter();
+    let found = sets.find(|(name, _)| *name == instruction_set);
+    Ok(found.ok_or("no such instruction set")?.1)
 }
 
 /// A weight matrix with threads to multiply by it.
@@ -32,10 +40,8 @@ impl Linear {
         rows: usize,
         columns: usize,
         bytes: &[u8],
-    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let mut sets = Cpu::all().into_iter();
-        let found = sets.find(|(name, _)| *name == instruction_set);
-        let (_, cpu) = found.ok_or("no such instruction set")?;
+    ) -> Result<Self, Failure> {
+        let cpu = cpu(instruction_set)?;
         let kind = GgmlType::from_id(kind).ok_or("no such type")?;
         Ok(Self {
             cpu,
@@ -88,4 +94,70 @@ pub fn estimated_bytes(kind: u32, rows: usize, columns: usize) -> Option<u64> {
 pub fn block(kind: u32) -> Option<(usize, usize)> {
     let kind = GgmlType::from_id(kind)?;
     Some((kind.block_columns(), kind.block_bytes()))
+}
+
+/// The threads of one worker.
+#[derive(Debug)]
+pub struct Threads(Team);
+
+impl Threads {
+    /// So many of them.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        Self(Team::new(count))
+    }
+
+    /// Runs `work` there; what it forks stays there.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.0.run(work)
+    }
+}
+
+/// The root-mean-square norm of the rows of `x`, as long as `weight`.
+///
+/// # Errors
+/// An instruction set that [`instruction_sets`] does not list; so do the functions below.
+pub fn rms_norm(
+    instruction_set: &str,
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+) -> Result<Vec<f32>, Failure> {
+    let mut out = vec![0.0; x.len()];
+    kernels::rms_norm(cpu(instruction_set)?, x, &mut out, weight, epsilon);
+    Ok(out)
+}
+
+/// `silu(gate) · up`, or with `gelu` the tanh form of GELU.
+///
+/// # Errors
+/// As [`rms_norm`].
+pub fn gate_by(
+    instruction_set: &str,
+    gelu: bool,
+    gate: &[f32],
+    up: &[f32],
+) -> Result<Vec<f32>, Failure> {
+    let activation = match gelu {
+        true => Activation::GeluTanh,
+        false => Activation::Silu,
+    };
+    let mut out = gate.to_vec();
+    kernels::gate_by(cpu(instruction_set)?, activation, &mut out, up);
+    Ok(out)
+}
+
+/// `cap · tanh(scale · x / cap)`.
+///
+/// # Errors
+/// As [`rms_norm`].
+pub fn soft_cap(
+    instruction_set: &str,
+    x: &[f32],
+    scale: f32,
+    cap: f32,
+) -> Result<Vec<f32>, Failure> {
+    let mut out = x.to_vec();
+    kernels::soft_cap(cpu(instruction_set)?, &mut out, scale, cap);
+    Ok(out)
 }

@@ -316,7 +316,7 @@ impl Step<'_> {
         let cpu = self.network.cpu;
         self.rows(width, out, |first, out| {
             let x = &x[first * width..first * width + out.len()];
-            kernels::rms_norm(cpu, x, out, weight, 0.0, epsilon);
+            kernels::rms_norm(cpu, x, out, weight, epsilon);
         });
         out
     }
