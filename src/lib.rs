@@ -9,7 +9,7 @@
     clippy::print_stdout,
     clippy::print_stderr
 )]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod kernels;
 pub mod language;

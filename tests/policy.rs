@@ -2,6 +2,8 @@
 
 #[path = "policy/random.rs"]
 mod random;
+#[path = "policy/short.rs"]
+mod short;
 #[path = "policy/table.rs"]
 mod table;
 #[path = "policy/watch.rs"]

@@ -1,5 +1,7 @@
 //! The pool as a service sees it, driven through the steerable model.
 
+#[path = "pool/containers.rs"]
+mod containers;
 #[path = "pool/devices.rs"]
 mod devices;
 #[path = "pool/draining.rs"]
@@ -14,6 +16,8 @@ mod health;
 mod lifecycle;
 #[path = "pool/memory.rs"]
 mod memory;
+#[path = "pool/pressure.rs"]
+mod pressure;
 #[path = "pool/replacing.rs"]
 mod replacing;
 #[path = "pool/requests.rs"]

@@ -45,8 +45,9 @@ pub use ids::{JobId, ModelId, WorkerId};
 pub use job::Priority;
 pub use memory::{
     Account, DEFAULT_MEMORY_FRACTION, Device, FixedProbe, Footprint, HeldWeights, Ledger, MIB,
-    MemoryBudget, MemoryDemand, MemoryLimit, MemoryProbe, Reservation, SystemProbe, UnknownDevice,
-    check_memory_available, query_system_memory_mb,
+    Measured, Measurement, MemoryBudget, MemoryDemand, MemoryLimit, MemoryProbe, PressureConfig,
+    Reservation, Shortage, SystemFiles, SystemProbe, UnknownDevice, check_memory_available,
+    query_system_memory_mb,
 };
 pub use metrics::{Ending, PoolMetrics};
 pub use policy::{RetireReason, StartReason};

@@ -9,8 +9,9 @@ use crate::models::{EncoderFolder, ModelError, StaticEmbedder, StaticFolder, Tex
 use crate::pool::capabilities::text_embedding::TextEmbedding;
 use crate::pool::core::{MIB, Shared, offload};
 
-/// What a tokenizer takes in memory for each byte of its `tokenizer.json`, generously.
-const TOKENIZER_GROWTH: u64 = 8;
+/// What a tokenizer takes in memory for each byte of its `tokenizer.json`, generously: MiniLM's
+/// takes about 25.
+const TOKENIZER_GROWTH: u64 = 32;
 
 /// What a worker of a static model has of its own: its thread, and the answers of a step.
 pub(super) const STATIC_WORKER_BYTES: u64 = MIB;

@@ -345,6 +345,6 @@ fn assert_documented(recorded: &Recorded) {
             (name.clone(), format!("{kind:?}").to_lowercase(), keys)
         })
         .collect();
-    assert_eq!(documented.len(), 15, "{documented:?}");
+    assert_eq!(documented.len(), 18, "{documented:?}");
     assert_eq!(found, documented);
 }

@@ -200,7 +200,14 @@ async fn the_status_is_json_under_these_names() {
     );
     assert_eq!(
         status["memory"],
-        json!({ "total_mb": 1000, "limit_mb": 800, "reserved_mb": 100, "peak_mb": 100 })
+        json!({
+            "total_mb": 1000,
+            "limit_mb": 800,
+            "reserved_mb": 100,
+            "peak_mb": 100,
+            "available_mb": null,
+            "under_pressure": false,
+        })
     );
     assert_eq!(
         (&status["threads"], &status["shutting_down"]),
@@ -215,6 +222,8 @@ async fn the_status_is_json_under_these_names() {
             "est_memory_allocation_mb",
             "device",
             "shared_weights_mb",
+            "footprint",
+            "measured",
             "queue",
             "workers",
             "unavailable_for",
@@ -227,6 +236,11 @@ async fn the_status_is_json_under_these_names() {
     assert_eq!(model["est_memory_allocation_mb"], 100);
     assert_eq!(model["device"], "cpu");
     assert_eq!(model["shared_weights_mb"], 0);
+    assert_eq!(
+        model["footprint"],
+        json!({ "weights_bytes": 0, "worker_bytes": 100 << 20 })
+    );
+    assert_eq!(model["measured"], json!({ "load": null, "release": null }));
     assert_eq!(model["unavailable_for"], Value::Null);
     assert_eq!(
         model["queue"],

@@ -24,6 +24,7 @@ enum Event {
     LoadFails(Index),
     Returns(Index),
     ComesBack(Index),
+    Short(Option<u16>),
     Pass(u32),
 }
 
@@ -43,6 +44,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => index().prop_map(Event::LoadFails),
         4 => index().prop_map(Event::Returns),
         2 => index().prop_map(Event::ComesBack),
+        1 => proptest::option::of(0u16..900).prop_map(Event::Short),
         4 => (1u32..90_000).prop_map(Event::Pass),
     ]
 }
@@ -192,6 +194,7 @@ proptest! {
                         world.exit(away[index.index(away.len())], Exit::Retired);
                     }
                 }
+                Event::Short(missing_mb) => world.short(missing_mb.map(u64::from)),
                 Event::Pass(milliseconds) => {
                     world.now += Duration::from_millis(milliseconds.into());
                 }
@@ -202,6 +205,7 @@ proptest! {
 
         // Left alone, with every load succeeding and every worker doing its work, whoever waits
         // is served or told why not.
+        world.short(None);
         for _ in 0..200 {
             let loading: Vec<WorkerId> = world
                 .workers()

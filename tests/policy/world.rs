@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use modelpool::pool::core::{
     Account, Device, Footprint, Ledger, MIB, MemoryBudget, MemoryLimit, ModelId, PoolError,
-    Reservation, RestartConfig, RetireReason, StartReason, WorkerId,
+    Reservation, RestartConfig, RetireReason, Shortage, StartReason, WorkerId,
 };
 use modelpool::testing::policy::{
     Action, Exit, ModelPlan, Policy, PolicyConfig, QueueView, View, WeightsView, WorkerView,
@@ -28,12 +28,14 @@ pub struct World {
     pub wants_idle: bool,
     state: State,
     pinned: BTreeSet<ModelId>,
+    looks: u64,
 }
 
 struct State {
     /// Every device has the same limit.
     ledgers: BTreeMap<Device, Arc<Ledger>>,
     models: BTreeMap<ModelId, (Account, ModelPlan)>,
+    shortage: Option<Shortage>,
     queues: BTreeMap<ModelId, QueueView>,
     workers: BTreeMap<WorkerId, FakeWorker>,
     /// Given up: their threads have not returned, and hold their memory.
@@ -64,6 +66,10 @@ impl View for State {
             bytes: weights.bytes(),
             holders: weights.holders(),
         })
+    }
+
+    fn shortage(&self) -> Option<Shortage> {
+        self.shortage
     }
 
     fn queue(&self, model: ModelId) -> QueueView {
@@ -141,11 +147,13 @@ impl World {
             wake_at: None,
             wants_idle: false,
             pinned: BTreeSet::new(),
+            looks: 0,
             state: State {
                 ledgers: [Device::Cpu, Device::Cuda(0)]
                     .map(|device| (device, Ledger::new(limit, || {})))
                     .into(),
                 models: BTreeMap::new(),
+                shortage: None,
                 queues: BTreeMap::new(),
                 workers: BTreeMap::new(),
                 abandoned: BTreeMap::new(),
@@ -196,6 +204,16 @@ impl World {
     /// Whether the model was pinned at any time.
     pub fn was_pinned(&self, model: ModelId) -> bool {
         self.pinned.contains(&model)
+    }
+
+    /// A look at the machine: so much is missing outside of the pool.
+    pub fn short(&mut self, missing_mb: Option<u64>) {
+        self.looks += 1;
+        let sample = self.looks;
+        self.state.shortage = missing_mb.map(|mb| Shortage {
+            missing_bytes: mb * MIB,
+            sample,
+        });
     }
 
     /// A worker of the model is free for a moment.

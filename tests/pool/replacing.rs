@@ -58,10 +58,11 @@ async fn no_request_is_lost_or_refused_while_versions_change() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_cannot_be_had_leaves_the_old_one_serving() {
-    let universe = Universe::new(config()).await;
+    let mut universe = Universe::new(config()).await;
     let old = Steering::new();
     let embedder = universe.register(old.embedder("m", 300)).unwrap();
     within(embedder.embed("a")).await.unwrap();
+    universe.ready(2).await;
     let workers = |universe: &Universe| universe.status().models[0].workers.len();
     let before = workers(&universe);
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::PoolError;
-use super::memory::{Device, MemoryBudget, MemoryProbe, SystemProbe};
+use super::memory::{Device, MemoryBudget, MemoryLimit, MemoryProbe, PressureConfig, SystemProbe};
 
 /// How failed workers are restarted, and when a model that keeps failing is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub struct PoolConfig {
     pub devices: BTreeMap<Device, u64>,
     /// Tells how much the process may use. Default: this machine and its container.
     pub probe: Arc<dyn MemoryProbe>,
+    /// When memory counts as short because of what happens outside of the pool, and how often to
+    /// look; `None` never looks. Default: below 5 % available, every 2 s.
+    pub pressure: Option<PressureConfig>,
     /// How many workers a model's first request starts, memory allowing. Default 2.
     pub cold_start_workers: usize,
     /// How many workers stay when a model is idle, once they were started. Default 0; a model may
@@ -91,7 +94,8 @@ impl Default for PoolConfig {
         Self {
             memory: MemoryBudget::default(),
             devices: BTreeMap::new(),
-            probe: Arc::new(SystemProbe),
+            probe: Arc::new(SystemProbe::default()),
+            pressure: Some(PressureConfig::default()),
             cold_start_workers: 2,
             min_workers: 0,
             max_workers: cores,
@@ -116,6 +120,7 @@ impl fmt::Debug for PoolConfig {
             .field("memory", &self.memory)
             .field("devices", &self.devices)
             .field("total_mb", &self.probe.total_mb())
+            .field("pressure", &self.pressure)
             .field("cold_start_workers", &self.cold_start_workers)
             .field("min_workers", &self.min_workers)
             .field("max_workers", &self.max_workers)
@@ -157,17 +162,21 @@ impl PoolConfig {
         if self.min_workers > self.max_workers {
             return Err(invalid("min_workers", "must not exceed max_workers"));
         }
-        match self.memory {
-            MemoryBudget::Fraction(share) if !(share > 0.0 && share <= 1.0) => {
+        check_budget("memory", self.memory)?;
+        if let Some(pressure) = self.pressure {
+            check_budget("pressure.floor", pressure.floor)?;
+            check_budget("pressure.relief", pressure.relief)?;
+            let total_mb = self.probe.total_mb();
+            let mb = |budget| MemoryLimit::new(budget, total_mb).limit_mb;
+            if mb(pressure.relief) < mb(pressure.floor) {
                 return Err(invalid(
-                    "memory",
-                    "must be a fraction above 0 and at most 1",
+                    "pressure.relief",
+                    "must not be below pressure.floor",
                 ));
             }
-            MemoryBudget::Megabytes(0) => {
-                return Err(invalid("memory", "must be at least 1 MiB"));
+            if pressure.sample_every.is_zero() {
+                return Err(invalid("pressure.sample_every", "must be longer than zero"));
             }
-            MemoryBudget::Fraction(_) | MemoryBudget::Megabytes(_) => {}
         }
         if self.devices.contains_key(&Device::Cpu) {
             return Err(invalid("devices", "must not name the CPU: see `memory`"));
@@ -189,6 +198,16 @@ impl PoolConfig {
             }
         }
         Ok(())
+    }
+}
+
+fn check_budget(field: &'static str, budget: MemoryBudget) -> Result<(), PoolError> {
+    match budget {
+        MemoryBudget::Fraction(share) if !(share > 0.0 && share <= 1.0) => {
+            Err(invalid(field, "must be a fraction above 0 and at most 1"))
+        }
+        MemoryBudget::Megabytes(0) => Err(invalid(field, "must be at least 1 MiB")),
+        MemoryBudget::Fraction(_) | MemoryBudget::Megabytes(_) => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::ids::WorkerId;
+use super::memory::Measurement;
 use super::policy::{RetireReason, StartReason};
 
 /// How many events a slow reader may fall behind before it misses some.
@@ -25,7 +26,7 @@ const BACKLOG: usize = 1024;
 pub struct PoolEvent {
     /// When.
     pub at: SystemTime,
-    /// To which model.
+    /// To which model; empty for what concerns the pool as a whole.
     pub model: String,
     /// To which of its workers, where it concerns one.
     pub worker: Option<WorkerId>,
@@ -96,6 +97,22 @@ pub enum EventKind {
         requests: usize,
         /// What their callers were told.
         reason: String,
+    },
+    /// What the model's workers took when they loaded, beside what was estimated. Only where it
+    /// can be measured.
+    LoadMeasured(Measurement),
+    /// What the process gave back when workers ended.
+    ReleaseMeasured(Measurement),
+    /// Memory has become short outside of the pool: nothing grows, and idle workers are retired.
+    /// Concerns no model by itself.
+    PressureBegan {
+        /// What is left, in MiB.
+        available_mb: u64,
+    },
+    /// Memory is not short any more.
+    PressureEnded {
+        /// What is left, in MiB.
+        available_mb: u64,
     },
     /// This reader fell behind and missed some events.
     Missed {

@@ -20,6 +20,9 @@
 //! | `modelpool_worker_failures_total` | counter | `model` | loads that failed, workers that crashed or stalled |
 //! | `modelpool_worker_stalls_total` | counter | `model` | workers given up because a step or load exceeded its limit |
 //! | `modelpool_abandoned_workers` | gauge | `model` | threads given up that have not returned |
+//! | `modelpool_load_resident_bytes` | gauge | `model` | growth of the resident set by the last load that was measured |
+//! | `modelpool_release_resident_bytes` | gauge | `model` | what it shrank by at the last release that was measured |
+//! | `modelpool_memory_pressure` | gauge | | 1 while memory is short outside of the pool |
 //! | `modelpool_reserved_bytes` | gauge | `device` | bytes reserved in a device's ledger: `cpu`, `cuda:0`, … |
 
 use std::fmt;
@@ -185,6 +188,8 @@ struct Recorder {
     tokens: [Counter; 3],
     put_off: Counter,
     load_seconds: Histogram,
+    load_resident_bytes: Gauge,
+    release_resident_bytes: Gauge,
     workers: Gauge,
     abandoned: Gauge,
 }
@@ -216,6 +221,8 @@ impl ModelStats {
             }),
             put_off: counter!("modelpool_put_off_total", "model" => model.clone()),
             load_seconds: histogram!("modelpool_load_seconds", "model" => model.clone()),
+            load_resident_bytes: gauge!("modelpool_load_resident_bytes", "model" => model.clone()),
+            release_resident_bytes: gauge!("modelpool_release_resident_bytes", "model" => model.clone()),
             workers: gauge!("modelpool_workers", "model" => model),
         };
         Self {
@@ -281,6 +288,15 @@ impl ModelStats {
         self.recorder.load_seconds.record(took);
     }
 
+    pub(crate) fn load_measured(&self, resident_bytes: u64) {
+        self.recorder.load_resident_bytes.set(resident_bytes as f64);
+    }
+
+    pub(crate) fn release_measured(&self, resident_bytes: u64) {
+        let bytes = resident_bytes as f64;
+        self.recorder.release_resident_bytes.set(bytes);
+    }
+
     pub(crate) fn worker_failed(&self) {
         self.worker_failures.fetch_add(1, Ordering::Relaxed);
         self.recorder.worker_failures.increment(1);
@@ -321,6 +337,11 @@ impl ModelStats {
             worker_stalls: self.worker_stalls.load(Ordering::Relaxed),
         }
     }
+}
+
+/// The gauge of whether memory is short outside of the pool.
+pub(crate) fn memory_pressure_gauge() -> Gauge {
+    gauge!("modelpool_memory_pressure")
 }
 
 /// The gauge of bytes reserved in a device's ledger.

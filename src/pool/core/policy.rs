@@ -10,6 +10,7 @@ mod backoff;
 mod budget;
 mod model;
 mod plan;
+mod relief;
 mod room;
 mod starts;
 mod view;
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::ids::{ModelId, WorkerId};
+use super::memory::Footprint;
 use backoff::{forget_old, jittered_backoff};
 use budget::Budget;
 use model::{Breaker, Model, Phase, Saturation, Worker};
@@ -39,6 +41,8 @@ pub struct Policy {
     /// Models that have work, workers or failures; all others cost a decision nothing.
     active: BTreeSet<ModelId>,
     next_worker: u64,
+    /// The look at the machine that idle workers were last retired for.
+    relieved: u64,
     closing: bool,
 }
 
@@ -54,6 +58,7 @@ impl Policy {
             abandoned: BTreeMap::new(),
             active: BTreeSet::new(),
             next_worker: 0,
+            relieved: 0,
             closing: false,
         }
     }
@@ -106,6 +111,13 @@ impl Policy {
     /// Work waits for a model.
     pub fn demand(&mut self, id: ModelId) {
         self.active.insert(id);
+    }
+
+    /// Later workers of a model take more, or less, than those before.
+    pub fn resize(&mut self, id: ModelId, footprint: Footprint) {
+        if let Some(model) = self.models.get_mut(&id) {
+            model.plan.footprint = footprint;
+        }
     }
 
     /// Workers are wanted though no work waits.
@@ -256,6 +268,7 @@ impl Policy {
         for &id in &ids {
             self.watch(id, now, view, &mut decision);
         }
+        self.relieve(now, view, &mut decision);
         let mut budget = Budget::new(self, view);
         for &id in &ids {
             self.settle_breaker(id, now, view);

@@ -210,7 +210,7 @@ impl Pool {
         let now = Instant::now();
         let models = self.inner.catalogue.all();
         PoolStatus {
-            memory: MemoryStatus::of(shared.ledgers.cpu()),
+            memory: MemoryStatus::of(shared.ledgers.cpu()).with_pressure(&shared.pressure()),
             devices: shared.ledgers.iter().skip(1).map(of_device).collect(),
             models: models.iter().map(|model| model.status(now)).collect(),
             threads: shared.threads(),

@@ -1,5 +1,6 @@
 //! The actor around one worker: it forwards requests, watches the thread and reports.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -15,7 +16,7 @@ use super::error::PoolError;
 use super::events::EventKind;
 use super::hand::Hand;
 use super::job::Job;
-use super::memory::Reservation;
+use super::memory::{Direction, Reservation, trim};
 use super::registration::{PoolShared, Registration};
 use super::supervisor::SupervisorMessage;
 use super::worker::{Control, Orders, Outcome, Seat, serve, spawn_worker_thread};
@@ -134,6 +135,7 @@ impl<C: Capability> Actor for Proxy<C> {
         let parker = Parker::new();
         let orders = Orders::new(sender, parker.unparker().clone());
         let load_error = Arc::new(OnceLock::new());
+        let brings_weights = reservation.is_last_holder();
         registration.pool.thread_started();
         let seat = Seat {
             registration: Arc::clone(registration),
@@ -145,10 +147,16 @@ impl<C: Capability> Actor for Proxy<C> {
             reservation: Some(reservation),
             load_error: Arc::clone(&load_error),
             loading_since: Instant::now(),
+            release: Cell::new(None),
             outcome: None,
         };
         let thread = spawn_worker_thread(
-            loader(Arc::clone(registration), Arc::clone(&board), load_error),
+            loader(
+                Arc::clone(registration),
+                Arc::clone(&board),
+                brings_weights,
+                load_error,
+            ),
             board.name.clone(),
             move |model| serve(model, seat),
         )?;
@@ -235,6 +243,7 @@ impl<C: Capability> Proxy<C> {
 fn loader<C: Capability>(
     registration: Arc<Registration<C>>,
     board: Arc<WorkerBoard>,
+    brings_weights: bool,
     load_error: Arc<OnceLock<ModelError>>,
 ) -> impl FnOnce() -> Result<Box<C::Model>, ModelError> + Send {
     move || {
@@ -243,9 +252,15 @@ fn loader<C: Capability>(
             .pool
             .events
             .emit(&registration.info.name, Some(board.id), EventKind::Loading);
+        let passage = registration.memory.begin(Direction::Load, brings_weights);
         let loaded = (registration.loader)();
-        if let Err(error) = &loaded {
-            load_error.get_or_init(|| error.clone());
+        // What it took to load, and was freed again, is not left with the process.
+        trim();
+        match &loaded {
+            Ok(_) => registration.measured(board.id, Direction::Load, passage),
+            Err(error) => {
+                load_error.get_or_init(|| error.clone());
+            }
         }
         loaded
     }

@@ -13,11 +13,14 @@ use super::board::{WorkerBoard, WorkerState};
 use super::capability::Capability;
 use super::config::PoolConfig;
 use super::error::PoolError;
-use super::events::EventBus;
+use super::events::{EventBus, EventKind};
 use super::ids::{ModelId, WorkerId};
 use super::job::Job;
 use super::lanes::Lanes;
-use super::memory::{Account, Footprint, Ledgers, MIB, MemoryDemand, MemoryLimit, Reservation};
+use super::memory::{
+    Direction, Ledgers, MIB, MemoryDemand, MemoryLimit, Meter, ModelMemory, Passage, PressureGauge,
+    Reservation,
+};
 use super::metrics::ModelStats;
 use super::policy::{ModelPlan, QueueView};
 use super::proxy::{Proxy, ProxyArguments, ProxyCommand, ProxyMessage};
@@ -30,6 +33,8 @@ use crate::model::{Loader, ModelInfo, ModelSettings};
 pub(crate) struct PoolShared {
     pub(crate) config: PoolConfig,
     pub(crate) ledgers: Ledgers,
+    pub(crate) meter: Arc<Meter>,
+    pressure: Mutex<PressureGauge>,
     pub(crate) events: EventBus,
     pub(crate) compute: ComputeBudget,
     pub(crate) supervisor: SupervisorLink,
@@ -42,7 +47,15 @@ pub(crate) struct PoolShared {
 
 impl PoolShared {
     pub(crate) fn new(config: PoolConfig, ledgers: Ledgers, supervisor: SupervisorLink) -> Self {
+        let total_mb = ledgers.cpu().limit().total_mb;
+        let pressure = config
+            .pressure
+            .map_or_else(PressureGauge::default, |config| {
+                PressureGauge::new(&config, total_mb)
+            });
         Self {
+            meter: Meter::new(Arc::clone(&config.probe)),
+            pressure: Mutex::new(pressure),
             ledgers,
             events: EventBus::new(),
             compute: ComputeBudget::new(config.compute_threads),
@@ -53,6 +66,11 @@ impl PoolShared {
             idle_wanted: AtomicBool::new(false),
             config,
         }
+    }
+
+    /// Whether memory is short outside of the pool.
+    pub(crate) fn pressure(&self) -> MutexGuard<'_, PressureGauge> {
+        self.pressure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn thread_started(&self) {
@@ -116,7 +134,7 @@ pub(crate) struct Registration<C: Capability> {
     pub(crate) caller_side: Arc<C::CallerSide>,
     pub(crate) lanes: Arc<Lanes<C>>,
     pub(crate) pool: Arc<PoolShared>,
-    account: Account,
+    pub(crate) memory: ModelMemory,
     routes: ArcSwap<Vec<Route<C>>>,
     /// Workers that were told to end and get no more requests, but have not ended yet.
     leaving: Mutex<Vec<Arc<WorkerBoard>>>,
@@ -140,6 +158,7 @@ impl<C: Capability> Registration<C> {
             let model = spec.info.name;
             return Err(PoolError::NoDeviceBudget { model, device });
         };
+        let memory = ModelMemory::new(id, &spec.info, ledger, Arc::clone(&pool.meter));
         let capacity = spec
             .settings
             .queue_capacity
@@ -162,7 +181,7 @@ impl<C: Capability> Registration<C> {
             caller_side: Arc::new(spec.caller_side),
             lanes,
             pool,
-            account: Account::new(ledger),
+            memory,
             routes: ArcSwap::from_pointee(Vec::new()),
             leaving: Mutex::default(),
             abandoned: Mutex::default(),
@@ -179,6 +198,34 @@ impl<C: Capability> Registration<C> {
 
     pub(crate) fn end_change(&self) {
         self.changing.store(false, Ordering::Release);
+    }
+
+    /// A worker has loaded or been freed: notes what that did to the process, where it was measured.
+    pub(crate) fn measured(
+        &self,
+        worker: WorkerId,
+        direction: Direction,
+        passage: Option<Passage>,
+    ) {
+        let ended = passage.and_then(|passage| self.memory.end(direction, passage));
+        let Some(measurement) = ended else {
+            return;
+        };
+        let stats = self.lanes.stats();
+        let kind = match direction {
+            Direction::Load => {
+                stats.load_measured(measurement.resident_bytes);
+                self.pool
+                    .supervisor
+                    .cast(SupervisorMessage::Measured { model: self.id });
+                EventKind::LoadMeasured(measurement)
+            }
+            Direction::Release => {
+                stats.release_measured(measurement.resident_bytes);
+                EventKind::ReleaseMeasured(measurement)
+            }
+        };
+        self.pool.events.emit(&self.info.name, Some(worker), kind);
     }
 
     pub(crate) fn batch_turn_every(&self) -> usize {
@@ -308,8 +355,7 @@ impl WorkerHandle {
 pub(crate) trait AnyModel: Send + Sync {
     fn id(&self) -> ModelId;
     fn info(&self) -> &ModelInfo;
-    fn account(&self) -> &Account;
-    fn footprint(&self) -> Footprint;
+    fn memory(&self) -> &ModelMemory;
     fn plan(&self) -> ModelPlan;
     fn queue(&self) -> QueueView;
     fn not_saturated(&self);
@@ -349,12 +395,13 @@ impl MemoryDemand for RegisteredDemand<'_> {
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        self.0.account().ledger().limit()
+        self.0.memory().account().ledger().limit()
     }
 
     fn need_mb(&self, workers: usize) -> u64 {
-        let footprint = self.0.footprint();
-        let first = self.0.account().missing_bytes(footprint);
+        let memory = self.0.memory();
+        let footprint = memory.footprint();
+        let first = memory.account().missing_bytes(footprint);
         let others = (workers as u64).saturating_sub(1);
         let bytes = first.saturating_add(footprint.worker_bytes.saturating_mul(others));
         if workers == 0 { 0 } else { bytes / MIB }
@@ -370,12 +417,8 @@ impl<C: Capability> AnyModel for Registration<C> {
         &self.info
     }
 
-    fn account(&self) -> &Account {
-        &self.account
-    }
-
-    fn footprint(&self) -> Footprint {
-        Footprint::of(&self.info)
+    fn memory(&self) -> &ModelMemory {
+        &self.memory
     }
 
     fn plan(&self) -> ModelPlan {
@@ -389,7 +432,7 @@ impl<C: Capability> AnyModel for Registration<C> {
             step_timeout: settings.step_timeout.unwrap_or(config.step_timeout),
             load_timeout: settings.load_timeout.unwrap_or(config.load_timeout),
             device: self.info.device,
-            footprint: self.footprint(),
+            footprint: self.memory.footprint(),
             min_workers: min_workers.min(max_workers),
             max_workers,
             pinned: settings.pinned,
@@ -463,9 +506,12 @@ impl<C: Capability> AnyModel for Registration<C> {
             est_memory_allocation_mb: self.info.est_memory_allocation_mb,
             device: self.info.device,
             shared_weights_mb: self
-                .account
+                .memory
+                .account()
                 .weights()
                 .map_or(0, |weights| weights.bytes() / MIB),
+            footprint: self.memory.footprint(),
+            measured: self.memory.measured(),
             queue: QueueStatus {
                 interactive: self.lanes.queued_first() + self.lanes.queued_interactive(),
                 batch: self.lanes.queued_batch(),

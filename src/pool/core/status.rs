@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::board::{WorkerBoard, WorkerState};
 use super::ids::WorkerId;
-use super::memory::{Device, Ledger, MIB};
+use super::memory::{Device, Footprint, Ledger, MIB, Measured, PressureGauge};
 use super::metrics::PoolMetrics;
 use super::report::CacheStatus;
 
@@ -39,6 +39,11 @@ pub struct MemoryStatus {
     pub reserved_mb: u64,
     /// The most that was ever reserved at once.
     pub peak_mb: u64,
+    /// What could be taken before the kernel would have to act, when the pool last looked; it looks
+    /// while workers live, and only at the CPU's memory.
+    pub available_mb: Option<u64>,
+    /// Less is available than the pool's `pressure` allows: nothing grows, and who is idle goes.
+    pub under_pressure: bool,
 }
 
 impl MemoryStatus {
@@ -49,6 +54,16 @@ impl MemoryStatus {
             limit_mb: limit.limit_mb,
             reserved_mb: ledger.reserved_mb(),
             peak_mb: ledger.peak_bytes().div_ceil(MIB),
+            available_mb: None,
+            under_pressure: false,
+        }
+    }
+
+    pub(crate) fn with_pressure(self, gauge: &PressureGauge) -> Self {
+        Self {
+            available_mb: gauge.available().map(|bytes| bytes / MIB),
+            under_pressure: gauge.shortage().is_some(),
+            ..self
         }
     }
 }
@@ -67,6 +82,10 @@ pub struct ModelStatus {
     pub device: Device,
     /// What is reserved for the weights that its workers share, in MiB; 0 while there are none.
     pub shared_weights_mb: u64,
+    /// What its next worker is counted with: the estimate, or more where more was measured.
+    pub footprint: Footprint,
+    /// What loading and freeing it did to the process's resident set, when it was last measured.
+    pub measured: Measured,
     /// Its queue.
     pub queue: QueueStatus,
     /// Its workers.

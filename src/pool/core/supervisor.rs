@@ -6,6 +6,7 @@
 mod closing;
 mod draining;
 mod link;
+mod pressure;
 mod snapshot;
 mod workers;
 
@@ -25,12 +26,13 @@ use super::catalogue::Catalogue;
 use super::error::PoolError;
 use super::events::EventKind;
 use super::ids::{ModelId, WorkerId};
-use super::metrics::reserved_bytes_gauge;
+use super::metrics::{memory_pressure_gauge, reserved_bytes_gauge};
 use super::policy::{Action, Exit, Policy, PolicyConfig};
 use super::proxy::{ABANDONED, describe};
 use super::registration::{AnyModel, PoolShared};
 use super::shutdown::ShutdownState;
 use draining::Drain;
+use pressure::Sampler;
 use snapshot::Snapshot;
 use workers::Worker;
 
@@ -53,6 +55,7 @@ pub(crate) struct SupervisorState {
     last_drain: u64,
     by_actor: HashMap<ActorId, WorkerId>,
     warming: BTreeMap<ModelId, Vec<oneshot::Sender<Result<(), PoolError>>>>,
+    sampler: Option<Sampler>,
     wake: Option<JoinHandle<Result<(), MessagingErr<SupervisorMessage>>>>,
     shutdown: Option<ShutdownState>,
 }
@@ -75,6 +78,7 @@ impl Actor for Supervisor {
         let pool = make_shared(SupervisorLink::new(myself));
         // The pool that starts this actor waits for it.
         drop(started.send(Arc::clone(&pool)));
+        let sampler = pool.config.pressure.map(Sampler::new);
         Ok(SupervisorState {
             pool,
             catalogue,
@@ -86,6 +90,7 @@ impl Actor for Supervisor {
             last_drain: 0,
             by_actor: HashMap::new(),
             warming: BTreeMap::new(),
+            sampler,
             wake: None,
             shutdown: None,
         })
@@ -113,10 +118,14 @@ impl Actor for Supervisor {
                 return Ok(());
             }
             SupervisorMessage::Submit { model, job } => {
+                state.look_before_cold_start(now);
                 job.enqueue();
                 state.policy.demand(model);
             }
-            SupervisorMessage::Demand { model } => state.policy.demand(model),
+            SupervisorMessage::Demand { model } => {
+                state.look_before_cold_start(now);
+                state.policy.demand(model);
+            }
             SupervisorMessage::Saturated { model, idle_epoch } => {
                 state.policy.saturated(model, idle_epoch, now);
             }
@@ -133,7 +142,16 @@ impl Actor for Supervisor {
             | SupervisorMessage::Drained
             | SupervisorMessage::MemoryFreed
             | SupervisorMessage::Wake => {}
-            SupervisorMessage::Warm { model, reply } => state.warm(model, reply),
+            SupervisorMessage::Measured { model } => state.correct(model),
+            SupervisorMessage::LookAtMemory => {
+                state.look_at_memory();
+                return Ok(());
+            }
+            SupervisorMessage::MemoryLeft(bytes) => state.memory_left(bytes),
+            SupervisorMessage::Warm { model, reply } => {
+                state.look_before_cold_start(now);
+                state.warm(model, reply);
+            }
             SupervisorMessage::Pin { model, pinned } => state.policy.pin(model, pinned),
             SupervisorMessage::Shutdown { grace, reply } => state.shut_down(grace, reply, &myself),
             SupervisorMessage::GraceOver => state.abandon_the_rest(),
@@ -178,6 +196,7 @@ impl SupervisorState {
             (wake_at, _) = self.decide_and_act(myself, now).await;
         }
         self.show_reserved();
+        self.arm_sampler(myself);
         if let Some(armed) = self.wake.take() {
             armed.abort();
         }
@@ -216,10 +235,23 @@ impl SupervisorState {
         (decision.wake_at, decision.wants_idle)
     }
 
+    /// Counts a model's later workers with what was measured.
+    fn correct(&mut self, id: ModelId) {
+        let corrected = self
+            .models
+            .get(&id)
+            .and_then(|model| model.memory().correct());
+        if let Some(footprint) = corrected {
+            self.policy.resize(id, footprint);
+        }
+    }
+
     fn show_reserved(&self) {
         for (device, ledger) in self.pool.ledgers.iter() {
             reserved_bytes_gauge(device).set(ledger.reserved_bytes() as f64);
         }
+        let short = self.pool.pressure().shortage().is_some();
+        memory_pressure_gauge().set(f64::from(u8::from(short)));
     }
 
     async fn act(&mut self, action: Action, myself: &ActorRef<SupervisorMessage>, now: Instant) {

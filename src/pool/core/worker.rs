@@ -1,5 +1,6 @@
 //! A worker: one OS thread that owns one loaded model and serves until told to stop.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -18,7 +19,7 @@ use super::events::EventKind;
 use super::hand::Hand;
 use super::job::{Job, Priority};
 use super::lanes::Lanes;
-use super::memory::Reservation;
+use super::memory::{Direction, Passage, Reservation, trim};
 use super::proxy::{ProxyMessage, WorkerReport};
 use super::registration::Registration;
 use super::supervisor::SupervisorMessage;
@@ -122,6 +123,8 @@ pub(crate) struct Seat<C: Capability> {
     /// What the loader, which runs before the seat is taken, found wrong.
     pub(crate) load_error: Arc<OnceLock<ModelError>>,
     pub(crate) loading_since: Instant,
+    /// Measures what is given back when the model is freed; begun just before that.
+    pub(crate) release: Cell<Option<Passage>>,
     pub(crate) outcome: Option<Outcome>,
 }
 
@@ -147,8 +150,29 @@ impl<C: Capability> fmt::Debug for Seat<C> {
     }
 }
 
+impl<C: Capability> Seat<C> {
+    /// The model is about to be freed.
+    fn begin_release(&self) {
+        let last = self
+            .reservation
+            .as_ref()
+            .is_some_and(Reservation::is_last_holder);
+        let memory = &self.registration.memory;
+        self.release.set(memory.begin(Direction::Release, last));
+    }
+
+    /// The model is freed, or what there was of it: its pages go back to the system.
+    fn end_release(&self) {
+        trim();
+        let (worker, passage) = (self.board.id, self.release.take());
+        self.registration
+            .measured(worker, Direction::Release, passage);
+    }
+}
+
 impl<C: Capability> Drop for Seat<C> {
     fn drop(&mut self) {
+        self.end_release();
         let loaded =
             self.outcome.is_some() || self.board.state() as u8 > WorkerState::Loading as u8;
         let outcome = match self.outcome.take() {
@@ -191,6 +215,15 @@ impl<C: Capability> Drop for EmptyOnDrop<'_, C> {
     }
 }
 
+/// Begins to measure what the model's end gives back, whichever way the loop is left.
+struct ReleaseOnDrop<'a, C: Capability>(&'a Seat<C>);
+
+impl<C: Capability> Drop for ReleaseOnDrop<'_, C> {
+    fn drop(&mut self) {
+        self.0.begin_release();
+    }
+}
+
 /// Serves with a loaded model until told to stop. Runs on the worker's thread.
 pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
     if seat.hand.is_closed() {
@@ -212,6 +245,7 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
         let hand = Arc::clone(&seat.hand);
         // Dropped in reverse: the jobs go back first, then the model is freed, then the seat.
         let mut engine = C::engine(model);
+        let _release = ReleaseOnDrop(&seat);
         let _empty = EmptyOnDrop(&hand);
         let outcome = Loop {
             seat: &seat,

@@ -23,6 +23,10 @@ impl WeightsShare {
         weights.holders.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(weights))
     }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.0.holders.load(Ordering::Acquire) == 1
+    }
 }
 
 impl Drop for WeightsShare {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MIB;
+use super::meter::Measurement;
 use crate::model::ModelInfo;
 
 /// What the workers of a model take, in bytes. Whole MiB, so that the figures add up in the unit
@@ -24,6 +25,27 @@ impl Footprint {
             weights_bytes,
             worker_bytes: alone - weights_bytes,
         }
+    }
+
+    /// What later workers are counted with, after a load that was measured. One that took more than
+    /// was estimated is believed, unless the model could not be served at all then.
+    pub(crate) fn corrected(self, measured: &Measurement, limit_bytes: u64) -> Self {
+        let excess = measured.excess_bytes();
+        if excess == 0 {
+            return self;
+        }
+        let mut corrected = self;
+        if measured.with_weights {
+            let weights = self.weights_bytes.saturating_add(excess);
+            corrected.weights_bytes = whole_mib(weights);
+        } else {
+            let each = excess / measured.workers.max(1) as u64;
+            corrected.worker_bytes = whole_mib(self.worker_bytes.saturating_add(each));
+        }
+        if corrected.alone() > limit_bytes {
+            return self;
+        }
+        corrected
     }
 
     /// What one worker takes when it is the only one.

@@ -100,6 +100,12 @@ impl Reservation {
         self.bytes
     }
 
+    /// Whether shared weights are released with it, as far as can be said while others may come
+    /// and go; `false` where nothing is shared.
+    pub(crate) fn is_last_holder(&self) -> bool {
+        self.weights.as_ref().is_some_and(WeightsShare::is_last)
+    }
+
     /// Makes `bytes` of it, or all that it has, a reservation apart. The ledger's sum stays as it is.
     pub(super) fn split_off(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);

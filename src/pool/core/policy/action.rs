@@ -68,6 +68,8 @@ pub enum RetireReason {
     Evicted,
     /// The model's workers were to be given up.
     Requested,
+    /// Memory is short outside of the pool.
+    Pressure,
     /// The pool shuts down.
     Shutdown,
 }

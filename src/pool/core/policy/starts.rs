@@ -9,6 +9,7 @@ use super::model::{Breaker, Model, Phase, Saturation, Worker};
 use super::view::{QueueView, View};
 use crate::pool::core::error::PoolError;
 use crate::pool::core::ids::{ModelId, WorkerId};
+use crate::pool::core::memory::Device;
 
 impl Policy {
     pub(super) fn decide_starts(
@@ -96,7 +97,11 @@ impl Policy {
                 Expansion::Loading => (live, StartReason::Expand),
             }
         };
-        let target = target.min(model.plan.max_workers);
+        let mut target = target.min(model.plan.max_workers);
+        if model.plan.device == Device::Cpu && view.shortage().is_some() {
+            // Who waits is served, by one worker.
+            target = target.min(live.max(1));
+        }
         if target <= live {
             model.short_since = None;
             if live > 0 && loading == 0 {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::pool::core::error::PoolError;
 use crate::pool::core::ids::{ModelId, WorkerId};
-use crate::pool::core::memory::Device;
+use crate::pool::core::memory::{Device, Shortage};
 
 /// What the policy may look at.
 pub trait View {
@@ -15,6 +15,10 @@ pub trait View {
     /// A model's weights, if they are reserved now. They must stay so until what was decided is
     /// carried out.
     fn weights(&self, model: ModelId) -> Option<WeightsView>;
+    /// What is missing of the CPU's memory, while it is short for reasons outside of the pool.
+    fn shortage(&self) -> Option<Shortage> {
+        None
+    }
     /// A model's queue.
     fn queue(&self, model: ModelId) -> QueueView;
     /// A worker that has reported ready.

@@ -65,6 +65,14 @@ pub(crate) enum SupervisorMessage {
     Ping {
         reply: oneshot::Sender<()>,
     },
+    /// What a model takes was measured.
+    Measured {
+        model: ModelId,
+    },
+    /// It is time to look at how much memory is left.
+    LookAtMemory,
+    /// How much memory is left, in bytes.
+    MemoryLeft(Option<u64>),
     /// The time has come that the last decision named.
     Wake,
     Shutdown {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::workers::Worker;
 use crate::pool::core::error::PoolError;
 use crate::pool::core::ids::{ModelId, WorkerId};
-use crate::pool::core::memory::{Device, HeldWeights, check_memory_available};
+use crate::pool::core::memory::{Device, HeldWeights, Shortage, check_memory_available};
 use crate::pool::core::policy::{QueueView, View, WeightsView, WorkerView};
 use crate::pool::core::registration::{AnyModel, PoolShared, RegisteredDemand};
 
@@ -42,13 +42,17 @@ impl View for Snapshot<'_> {
     }
 
     fn weights(&self, id: ModelId) -> Option<WeightsView> {
-        let weights = self.models.get(&id)?.account().weights()?;
+        let weights = self.models.get(&id)?.memory().account().weights()?;
         let view = WeightsView {
             bytes: weights.bytes(),
             holders: weights.holders(),
         };
         self.held.borrow_mut().insert(id, weights);
         Some(view)
+    }
+
+    fn shortage(&self) -> Option<Shortage> {
+        self.pool.pressure().shortage()
     }
 
     fn queue(&self, id: ModelId) -> QueueView {
@@ -86,7 +90,7 @@ impl View for Snapshot<'_> {
         let Some(model) = self.models.get(&id) else {
             return PoolError::Internal(format!("no model {id}"));
         };
-        exhausted(&**model, model.account().ledger().reserved_mb())
+        exhausted(&**model, model.memory().account().ledger().reserved_mb())
     }
 }
 

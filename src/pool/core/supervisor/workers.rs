@@ -43,10 +43,11 @@ impl SupervisorState {
         let Some(model) = self.models.get(&id).cloned() else {
             return Err(PoolError::Internal(format!("no model {id}")));
         };
-        let account = model.account();
+        let memory = model.memory();
+        let account = memory.account();
         let current_mb = account.ledger().reserved_mb();
         check_memory_available(&RegisteredDemand(&*model), current_mb, 1)?;
-        let footprint = model.footprint();
+        let footprint = memory.footprint();
         let bytes = account.missing_bytes(footprint);
         let reservation = account
             .try_reserve(footprint)
