@@ -8,6 +8,8 @@ mod devices;
 mod draining;
 #[path = "pool/failure.rs"]
 mod failure;
+#[path = "pool/fairness.rs"]
+mod fairness;
 #[path = "pool/gates.rs"]
 mod gates;
 #[path = "pool/health.rs"]

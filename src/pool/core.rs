@@ -31,6 +31,7 @@ mod status;
 mod step;
 mod supervisor;
 mod sync;
+mod tenants;
 mod worker;
 
 pub use board::WorkerState;

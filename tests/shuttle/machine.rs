@@ -28,6 +28,8 @@ pub mod step;
 pub mod supervisor;
 #[path = "sync.rs"]
 pub mod sync;
+#[path = "../../src/pool/core/tenants.rs"]
+pub mod tenants;
 
 /// What they need of the ledgers.
 pub mod memory {

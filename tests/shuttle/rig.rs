@@ -83,6 +83,7 @@ impl Rig {
             ModelId(1),
             "echo".to_owned(),
             capacity,
+            1.0,
             max_workers,
             Arc::new(ModelStats::new("echo")),
             supervisor.clone(),
@@ -116,6 +117,14 @@ impl Rig {
             permit,
         });
         (job, answer)
+    }
+
+    /// Puts a request of a tenant in line.
+    pub fn push_for(&self, tenant: &str, request: u64, priority: Priority) -> Answer {
+        let permit = self.lanes.admit_for(Some(&tenant.into()));
+        let (job, answer) = self.job(permit.expect("there is room"), request, priority);
+        self.lanes.push(job);
+        answer
     }
 
     /// Puts a request in line.

@@ -19,8 +19,8 @@ fn every_push_finds_a_worker_however_it_falls_asleep() {
         let producer = shuttle::thread::spawn({
             let rig = rig.clone();
             move || {
-                drop(rig.push(0, Priority::Interactive));
-                rig.push(1, Priority::Batch)
+                drop(rig.push_for("a", 0, Priority::Interactive));
+                rig.push_for("a", 1, Priority::Batch)
             }
         });
         let answer = rig.push(2, Priority::Interactive);

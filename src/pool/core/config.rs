@@ -65,6 +65,9 @@ pub struct PoolConfig {
     /// How many requests of one model may be under way at once; one more is refused. Default
     /// 1024; a model may override it.
     pub queue_capacity: usize,
+    /// How much of a model's queue the requests of one tenant may fill, of those that
+    /// [name one](crate::RequestOptions::tenant): above 0, at most 1. Default 0.5.
+    pub tenant_share: f64,
     /// The deadline of requests that bring none. Default 60 s.
     pub default_deadline: Duration,
     /// While interactive requests keep coming, the batch lane gets one turn after this many of
@@ -102,6 +105,7 @@ impl Default for PoolConfig {
             expand_after: Duration::from_millis(100),
             idle_after: Duration::from_secs(60),
             queue_capacity: 1024,
+            tenant_share: 0.5,
             default_deadline: Duration::from_secs(60),
             batch_turn_every: 4,
             compute_threads: cores,
@@ -127,6 +131,7 @@ impl fmt::Debug for PoolConfig {
             .field("expand_after", &self.expand_after)
             .field("idle_after", &self.idle_after)
             .field("queue_capacity", &self.queue_capacity)
+            .field("tenant_share", &self.tenant_share)
             .field("default_deadline", &self.default_deadline)
             .field("batch_turn_every", &self.batch_turn_every)
             .field("compute_threads", &self.compute_threads)
@@ -158,6 +163,9 @@ impl PoolConfig {
             if value == 0 {
                 return Err(invalid(field, "must be at least 1"));
             }
+        }
+        if !(self.tenant_share > 0.0 && self.tenant_share <= 1.0) {
+            return Err(invalid("tenant_share", "must be above 0 and at most 1"));
         }
         if self.min_workers > self.max_workers {
             return Err(invalid("min_workers", "must not exceed max_workers"));

@@ -73,6 +73,16 @@ pub enum PoolError {
         /// How many requests may be under way at once.
         capacity: usize,
     },
+    /// The tenant has its share of the model's queue under way.
+    #[error("tenant {tenant} has {share} requests of model {model} under way, which is its share")]
+    TenantOverloaded {
+        /// The model.
+        model: String,
+        /// The tenant.
+        tenant: String,
+        /// How many requests one tenant may have under way at once.
+        share: usize,
+    },
     /// The request's deadline passed before its answer came.
     #[error("no answer from model {model} within {allowed:?}")]
     DeadlineExceeded {

@@ -20,16 +20,19 @@ use super::lanes::Lanes;
 use super::permits::Permit;
 use super::registration::Registration;
 use super::shared::offload;
+use super::tenants::Tenant;
 use crate::model::ModelInfo;
 
 /// How many items of a stream may wait for a slow reader before its sequence is left alone.
 const STREAM_BUFFER: usize = 32;
 
 /// How a request is treated; what is not set is the pool's or the operation's default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestOptions {
     deadline: Option<Duration>,
     priority: Option<Priority>,
+    #[serde(default)]
+    tenant: Option<Tenant>,
 }
 
 impl RequestOptions {
@@ -53,6 +56,20 @@ impl RequestOptions {
         self.priority = Some(priority);
         self
     }
+
+    /// Whom the request is made for. Within a lane, tenants are served in turn, a request each, and
+    /// requests that name none are one tenant together. One tenant fills at most the pool's
+    /// `tenant_share` of a model's queue. Default: none.
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Into<Arc<str>>) -> Self {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// The tenant, if one is named.
+    pub fn get_tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
 }
 
 /// A registered model, to be asked. Cheap to clone; clones share the model's queue and workers.
@@ -66,7 +83,7 @@ impl<C: Capability> Clone for ModelHandle<C> {
     fn clone(&self) -> Self {
         Self {
             current: Arc::clone(&self.current),
-            options: self.options,
+            options: self.options.clone(),
         }
     }
 }
@@ -121,7 +138,7 @@ impl<C: Capability> ModelHandle<C> {
 
     /// The options that this handle asks with.
     pub fn options(&self) -> RequestOptions {
-        self.options
+        self.options.clone()
     }
 
     /// The same handle with this priority, unless its options name one.
@@ -142,11 +159,12 @@ impl<C: Capability> ModelHandle<C> {
     /// refuses at once, and cheaply.
     ///
     /// # Errors
-    /// [`PoolError::Overloaded`] if the queue is full, [`PoolError::ShuttingDown`] after shutdown.
+    /// [`PoolError::Overloaded`] if the queue is full, [`PoolError::TenantOverloaded`] if the tenant
+    /// has its share of it, [`PoolError::ShuttingDown`] after shutdown.
     pub fn admit(&self) -> Result<Admission<C>, PoolError> {
         let (registration, permit) = loop {
             let registration = self.registration();
-            match registration.lanes.admit() {
+            match registration.lanes.admit_for(self.options.tenant.as_ref()) {
                 Ok(permit) => break (registration, permit),
                 // It was replaced since, and refuses what its successor takes.
                 Err(_) if !Arc::ptr_eq(&registration, &self.current.load()) => {}
@@ -182,10 +200,14 @@ impl<C: Capability> ModelHandle<C> {
         let mut pause = Duration::from_millis(1);
         loop {
             match self.admit() {
-                Err(PoolError::Overloaded { model, .. }) if started.elapsed() >= allowed => {
+                Err(
+                    PoolError::Overloaded { model, .. } | PoolError::TenantOverloaded { model, .. },
+                ) if started.elapsed() >= allowed => {
                     return Err(PoolError::DeadlineExceeded { model, allowed });
                 }
-                Err(PoolError::Overloaded { .. }) => tokio::time::sleep(pause).await,
+                Err(PoolError::Overloaded { .. } | PoolError::TenantOverloaded { .. }) => {
+                    tokio::time::sleep(pause).await
+                }
                 admitted_or_failed => return admitted_or_failed,
             }
             pause = (pause * 2).min(Duration::from_millis(20));

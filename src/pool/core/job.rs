@@ -12,6 +12,7 @@ use super::ids::JobId;
 use super::lanes::Lanes;
 use super::metrics::Ending;
 use super::permits::Permit;
+use super::tenants::Tenant;
 
 /// A request that was in hand when this many workers died is not tried again.
 pub(crate) const MAX_KILLS: u32 = 2;
@@ -122,6 +123,10 @@ impl<C: Capability> Job<C> {
     pub(crate) fn priority(&self) -> Priority {
         self.parts()
             .map_or(Priority::Interactive, |parts| parts.priority)
+    }
+
+    pub(crate) fn tenant(&self) -> Option<&Tenant> {
+        self.parts().and_then(|parts| parts.permit.tenant())
     }
 
     pub(crate) fn span(&self) -> Option<&tracing::Span> {

@@ -14,20 +14,49 @@ use super::metrics::ModelStats;
 use super::permits::{Permit, Permits};
 use super::supervisor::{SupervisorLink, SupervisorMessage};
 use super::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Receiver, Sender, fence, unbounded};
+use super::tenants::{Tenant, TenantLines, TenantShares};
 
-/// One crossbeam channel. Unbounded: the permits bound what is in it.
+/// One crossbeam channel, and beside it the lines of tenants. Unbounded: the permits bound what is
+/// in them.
 struct Lane<C: Capability> {
     sender: Sender<Job<C>>,
     receiver: Receiver<Job<C>>,
+    tenants: TenantLines<C>,
 }
 
 impl<C: Capability> Lane<C> {
     fn new() -> Self {
         let (sender, receiver) = unbounded();
-        Self { sender, receiver }
+        Self {
+            sender,
+            receiver,
+            tenants: TenantLines::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.receiver.len() + self.tenants.len()
+    }
+
+    fn pop(&self) -> Option<Job<C>> {
+        self.tenants.pop(|| self.receiver.try_recv().ok())
+    }
+
+    /// Puts a job in line again that was taken out and not used: its tenant's turn is not over.
+    fn put_back(&self, job: Job<C>) {
+        if let Some(tenant) = job.tenant().cloned() {
+            self.tenants.push_front(&tenant, job);
+        } else {
+            self.push(job);
+            self.tenants.give_turn_back_to_others();
+        }
     }
 
     fn push(&self, job: Job<C>) {
+        if let Some(tenant) = job.tenant().cloned() {
+            self.tenants.push(&tenant, job);
+            return;
+        }
         // The receiver lives beside the sender, so this cannot fail; if it did, the job would be
         // dropped and find its ending there.
         drop(self.sender.send(job));
@@ -81,6 +110,7 @@ pub(crate) struct Lanes<C: Capability> {
     interactive: Lane<C>,
     batch: Lane<C>,
     permits: Permits,
+    shares: TenantShares,
     stats: Arc<ModelStats>,
     supervisor: SupervisorLink,
     max_workers: usize,
@@ -104,6 +134,7 @@ impl<C: Capability> Lanes<C> {
         model: ModelId,
         name: String,
         capacity: usize,
+        tenant_share: f64,
         max_workers: usize,
         stats: Arc<ModelStats>,
         supervisor: SupervisorLink,
@@ -115,6 +146,7 @@ impl<C: Capability> Lanes<C> {
             interactive: Lane::new(),
             batch: Lane::new(),
             permits: Permits::new(capacity),
+            shares: TenantShares::new(capacity, tenant_share),
             stats,
             supervisor,
             max_workers,
@@ -139,6 +171,36 @@ impl<C: Capability> Lanes<C> {
 
     pub(crate) fn permits(&self) -> &Permits {
         &self.permits
+    }
+
+    pub(crate) fn shares(&self) -> &TenantShares {
+        &self.shares
+    }
+
+    /// Accepts one more request of a tenant, or says at once why not.
+    pub(crate) fn admit_for(
+        self: &Arc<Self>,
+        tenant: Option<&Tenant>,
+    ) -> Result<Permit<C>, PoolError> {
+        let mut permit = self.admit()?;
+        let Some(tenant) = tenant else {
+            return Ok(permit);
+        };
+        if permit.count_for(tenant) {
+            return Ok(permit);
+        }
+        if self.gone.swap(0, Ordering::AcqRel) > 0 {
+            self.sweep(Instant::now());
+        }
+        let counted = permit.count_for(tenant);
+        counted.then_some(permit).ok_or_else(|| {
+            self.stats.refused();
+            PoolError::TenantOverloaded {
+                model: self.name.clone(),
+                tenant: tenant.to_string(),
+                share: self.shares.most(),
+            }
+        })
     }
 
     /// Accepts one more request, or says at once why not.
@@ -203,7 +265,7 @@ impl<C: Capability> Lanes<C> {
     /// work has no front: it must not get before interactive requests that way.
     pub(crate) fn push_front(&self, job: Job<C>) {
         match job.priority() {
-            Priority::Batch if !job.is_suspect() => self.batch.push(job),
+            Priority::Batch if !job.is_suspect() => self.batch.put_back(job),
             Priority::Batch | Priority::Interactive => self.front.push(job),
         }
         self.arrived(None);
@@ -252,11 +314,11 @@ impl<C: Capability> Lanes<C> {
     }
 
     pub(crate) fn queued_interactive(&self) -> usize {
-        self.interactive.receiver.len()
+        self.interactive.len()
     }
 
     pub(crate) fn queued_batch(&self) -> usize {
-        self.batch.receiver.len()
+        self.batch.len()
     }
 
     /// The workers that wait for work at this moment.
@@ -306,7 +368,7 @@ impl<C: Capability> Lanes<C> {
             Priority::Interactive => &self.interactive,
             Priority::Batch => &self.batch,
         };
-        lane.receiver.try_recv().ok()
+        lane.pop()
     }
 
     /// Answers everything that waits with `error`.
@@ -370,6 +432,9 @@ impl<C: Capability> Lanes<C> {
             keep(job, &|job| self.front.push(job));
         }
         for lane in [&self.interactive, &self.batch] {
+            for job in lane.tenants.take_dead(now) {
+                job.discard(now);
+            }
             for _ in 0..lane.receiver.len() {
                 let Ok(job) = lane.receiver.try_recv() else {
                     break;

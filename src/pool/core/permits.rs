@@ -7,6 +7,7 @@ use crossbeam_utils::CachePadded;
 use super::capability::Capability;
 use super::lanes::Lanes;
 use super::sync::{AtomicBool, AtomicUsize, Ordering};
+use super::tenants::Tenant;
 
 /// A fixed number of permits. Taking one never waits: a full queue is answered at once.
 #[derive(Debug)]
@@ -57,13 +58,29 @@ impl Permits {
 /// The right to have one request under way, and the way to its lanes; given back when dropped.
 pub(crate) struct Permit<C: Capability> {
     lanes: Arc<Lanes<C>>,
+    /// Counted in its tenant's share.
+    tenant: Option<Tenant>,
 }
 
 impl<C: Capability> Permit<C> {
     pub(crate) fn try_take(lanes: &Arc<Lanes<C>>) -> Option<Self> {
         lanes.permits().try_take().then(|| Self {
             lanes: Arc::clone(lanes),
+            tenant: None,
         })
+    }
+
+    /// Counts it in a tenant's share, unless that is used up.
+    pub(crate) fn count_for(&mut self, tenant: &Tenant) -> bool {
+        let counted = self.lanes.shares().try_take(tenant);
+        if counted {
+            self.tenant = Some(Arc::clone(tenant));
+        }
+        counted
+    }
+
+    pub(crate) fn tenant(&self) -> Option<&Tenant> {
+        self.tenant.as_ref()
     }
 
     pub(crate) fn lanes(&self) -> &Arc<Lanes<C>> {
@@ -73,6 +90,9 @@ impl<C: Capability> Permit<C> {
 
 impl<C: Capability> Drop for Permit<C> {
     fn drop(&mut self) {
+        if let Some(tenant) = &self.tenant {
+            self.lanes.shares().give_back(tenant);
+        }
         if self.lanes.permits().give_back() {
             self.lanes.report_drained();
         }

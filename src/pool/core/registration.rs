@@ -169,6 +169,7 @@ impl<C: Capability> Registration<C> {
             id,
             spec.info.name.clone(),
             capacity,
+            pool.config.tenant_share,
             max_workers,
             stats,
             pool.supervisor.clone(),
