@@ -685,3 +685,37 @@ fn who_outlives_its_grace_is_no_failure_and_keeps_its_memory() {
     assert_eq!(world.reserved(), 0);
     assert_eq!(world.policy.live_workers(), 0);
 }
+
+#[test]
+fn a_worker_that_a_known_killer_took_along_is_replaced_at_once_and_not_counted() {
+    let mut world = two_ready();
+    for worker in 1..=10 {
+        world.exit(w(worker), Exit::Killed);
+        let started = world.decide();
+        assert_eq!(
+            started,
+            [Did::Start(A, w(worker + 2), StartReason::Restart)]
+        );
+        world.ready(w(worker + 2));
+    }
+    assert_eq!(world.policy.retry_after(A, world.now), None);
+
+    // A trial has to answer something.
+    let mut world = World::new(800, config());
+    world.model(A.0, plan(300));
+    for _ in 0..3 {
+        world.queue(A, 1);
+        world.decide();
+        let ids: Vec<WorkerId> = world.workers().keys().copied().collect();
+        world.exit(ids[1], Exit::Retired);
+        world.exit(ids[0], World::load_failed());
+        world.decide();
+        world.now += ms(1000);
+    }
+    world.now += Duration::from_secs(15);
+    world.queue(A, 1);
+    assert_eq!(world.decide(), [Did::Start(A, w(7), StartReason::Trial)]);
+    world.ready(w(7));
+    world.exit(w(7), Exit::Killed);
+    assert!(world.policy.retry_after(A, world.now).is_some());
+}

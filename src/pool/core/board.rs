@@ -56,6 +56,8 @@ pub(crate) struct WorkerBoard {
     /// Since when it has been at its present step, in nanoseconds from `epoch`; 0 while it is not.
     working_since: AtomicU64,
     abandoned: AtomicBool,
+    /// It died with nothing in hand but requests that had killed before.
+    killed: AtomicBool,
 }
 
 impl WorkerBoard {
@@ -71,6 +73,7 @@ impl WorkerBoard {
             cache: Default::default(),
             working_since: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
         }
     }
 
@@ -85,6 +88,14 @@ impl WorkerBoard {
     /// The worker is given up; what its thread still says of itself is of no interest.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_killed(&self, killed: bool) {
+        self.killed.store(killed, Ordering::Release);
+    }
+
+    pub(crate) fn was_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
     }
 
     /// The worker begins something that has a time limit.

@@ -183,6 +183,13 @@ impl<C: Capability> Hand<C> {
         failed
     }
 
+    /// All that is in hand has seen another worker die: who dies with it now is not at fault.
+    pub(crate) fn holds_only_suspects(&self) -> bool {
+        let places = self.lock();
+        let mut jobs = places.jobs.iter().flatten().peekable();
+        jobs.peek().is_some() && jobs.all(Job::is_suspect)
+    }
+
     /// Puts everything in hand back in line, and takes nothing up any more. A stream that has begun
     /// ends.
     pub(crate) fn put_back(&self) {

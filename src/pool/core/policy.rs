@@ -193,8 +193,13 @@ impl Policy {
             }
             // One that was on its way out anyway is not missed. One that crashed before its
             // report of being ready was read is.
-            Exit::Crashed if worker.phase == Phase::Retiring => {}
-            Exit::Crashed => model.to_replace += 1,
+            Exit::Crashed | Exit::Killed if worker.phase == Phase::Retiring => {}
+            Exit::Killed if model.breaker != (Breaker::HalfOpen { trial: Some(id) }) => {
+                // The request is at fault, and is not tried again: no reason to doubt the model.
+                model.to_replace += 1;
+                return;
+            }
+            Exit::Crashed | Exit::Killed => model.to_replace += 1,
         }
         self.count_failure(worker.model, id, now);
     }

@@ -80,6 +80,8 @@ pub(crate) enum WorkerReport {
 pub(crate) struct WorkerFailure {
     /// For loads that failed: what waiting callers are told.
     pub(crate) load_error: Option<PoolError>,
+    /// A request that had killed before was all that the worker had in hand.
+    pub(crate) killed: bool,
     pub(crate) reason: String,
 }
 
@@ -201,7 +203,7 @@ impl<C: Capability> Actor for Proxy<C> {
                     Some(thread) => join(thread).await,
                     None => None,
                 };
-                match self.failure(outcome, panic_message) {
+                match self.failure(outcome, panic_message, &state.board) {
                     None => myself.stop(None),
                     Some(failure) => return Err(Box::new(failure)),
                 }
@@ -212,7 +214,12 @@ impl<C: Capability> Actor for Proxy<C> {
 }
 
 impl<C: Capability> Proxy<C> {
-    fn failure(&self, outcome: Outcome, panic_message: Option<String>) -> Option<WorkerFailure> {
+    fn failure(
+        &self,
+        outcome: Outcome,
+        panic_message: Option<String>,
+        board: &WorkerBoard,
+    ) -> Option<WorkerFailure> {
         let panicked = || panic_message.unwrap_or_else(|| "the thread panicked".to_owned());
         let (load_error, reason) = match outcome {
             Outcome::Retired => return None,
@@ -235,7 +242,11 @@ impl<C: Capability> Proxy<C> {
             model: self.registration.info.name.clone(),
             source,
         });
-        Some(WorkerFailure { load_error, reason })
+        Some(WorkerFailure {
+            load_error,
+            killed: board.was_killed(),
+            reason,
+        })
     }
 }
 

@@ -207,10 +207,11 @@ impl<C: Capability> Drop for Seat<C> {
 
 /// Empties a hand when the loop is left, before the model is freed: what an unwinding thread had
 /// in hand goes back to its lane at once.
-struct EmptyOnDrop<'a, C: Capability>(&'a Hand<C>);
+struct EmptyOnDrop<'a, C: Capability>(&'a Hand<C>, &'a WorkerBoard);
 
 impl<C: Capability> Drop for EmptyOnDrop<'_, C> {
     fn drop(&mut self) {
+        self.1.set_killed(self.0.holds_only_suspects());
         self.0.drop_all();
     }
 }
@@ -246,7 +247,7 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
         // Dropped in reverse: the jobs go back first, then the model is freed, then the seat.
         let mut engine = C::engine(model);
         let _release = ReleaseOnDrop(&seat);
-        let _empty = EmptyOnDrop(&hand);
+        let _empty = EmptyOnDrop(&hand, &seat.board);
         let outcome = Loop {
             seat: &seat,
             interactive_turns: 0,

@@ -83,6 +83,8 @@ pub enum Exit {
     LoadFailed(PoolError),
     /// It was serving, and panicked or gave up.
     Crashed,
+    /// The same, with nothing in hand but a request that had killed a worker before.
+    Killed,
 }
 
 /// The outcome of one [`Policy::decide`](super::Policy::decide).

@@ -8,7 +8,9 @@ use std::time::Instant;
 use super::workers::Worker;
 use crate::pool::core::error::PoolError;
 use crate::pool::core::ids::{ModelId, WorkerId};
-use crate::pool::core::memory::{Device, HeldWeights, Shortage, check_memory_available};
+use crate::pool::core::memory::{
+    Device, HeldWeights, MemoryDemand, Shortage, check_memory_available,
+};
 use crate::pool::core::policy::{QueueView, View, WeightsView, WorkerView};
 use crate::pool::core::registration::{AnyModel, PoolShared, RegisteredDemand};
 
@@ -94,10 +96,18 @@ impl View for Snapshot<'_> {
     }
 }
 
-/// Why one worker of a model does not fit beside `current_mb` MiB.
+/// That one worker of a model does not fit beside `current_mb` MiB.
 fn exhausted(model: &dyn AnyModel, current_mb: u64) -> PoolError {
-    match check_memory_available(&RegisteredDemand(model), current_mb, 1) {
-        Err(error) => error,
-        Ok(()) => PoolError::Internal(format!("{} fits after all", model.info().name)),
-    }
+    let demand = RegisteredDemand(model);
+    check_memory_available(&demand, current_mb, 1)
+        .err()
+        // Some of what is free is held for others who have waited longer.
+        .unwrap_or_else(|| PoolError::MemoryExhausted {
+            model: model.info().name.clone(),
+            workers: 1,
+            need_mb: demand.need_mb(1),
+            current_mb,
+            limit_mb: demand.memory_limit().limit_mb,
+            total_mb: demand.memory_limit().total_mb,
+        })
 }

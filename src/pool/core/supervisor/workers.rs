@@ -221,14 +221,18 @@ impl SupervisorState {
         self.forget(model, id);
         let (exit, reason) = match error.downcast::<WorkerFailure>() {
             Ok(failure) => {
-                let exit = failure.load_error.map_or(Exit::Crashed, Exit::LoadFailed);
+                let exit = match failure.load_error {
+                    Some(error) => Exit::LoadFailed(error),
+                    None if failure.killed => Exit::Killed,
+                    None => Exit::Crashed,
+                };
                 (exit, failure.reason)
             }
             Err(error) => (Exit::Crashed, error.to_string()),
         };
         tracing::warn!(worker = worker.handle.name(), reason, "worker failed");
         self.emit(model, Some(id), EventKind::Failed { reason });
-        let crashed = matches!(exit, Exit::Crashed);
+        let crashed = matches!(exit, Exit::Crashed | Exit::Killed);
         self.policy.exited(id, exit, now);
         if !worker.given_up {
             self.failure_counted(model, crashed, now);
