@@ -2,6 +2,8 @@
 
 #[path = "language/constraints.rs"]
 mod constraints;
+#[path = "language/folders.rs"]
+mod folders;
 #[path = "support/gguf_writer.rs"]
 mod gguf_writer;
 #[path = "language/real_files.rs"]
@@ -16,6 +18,8 @@ mod stopping;
 mod templates;
 #[path = "language/tokenizers.rs"]
 mod tokenizers;
+#[path = "language/trained.rs"]
+mod trained;
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! A tokenizer as the hub lays it out: `tokenizer.json` and the settings beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
 
@@ -24,12 +24,7 @@ impl TextTokenizer {
     pub fn from_folder(folder: &Path) -> Result<Self, ModelError> {
         let path = folder.join(TOKENIZER);
         let bytes = files::read(&path, TOKENIZER)?;
-        let tokenizer =
-            guarded(|| Tokenizer::from_bytes(&bytes)).map_err(|error| ModelError::Corrupt {
-                path,
-                format: TOKENIZER,
-                detail: error.to_string(),
-            })?;
+        let tokenizer = parse(&bytes, path)?;
         let settings = files::read_optional_json(&folder.join(SETTINGS), SETTINGS)?;
         let settings = settings.unwrap_or_default();
         let named = |field: &str| {
@@ -46,17 +41,43 @@ impl TextTokenizer {
         };
         special.ends = match configured_ends(folder)? {
             Some(ends) => ends,
-            None => {
-                let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
-                let controls = added.iter().filter(|(_, token)| token.special);
-                ends::known(controls.map(|(id, token)| (token.content.as_str(), *id)))
-            }
+            None => known_ends(&tokenizer),
         };
         special.ends.extend(special.eos);
         special.ends.sort_unstable();
         special.ends.dedup();
         Ok(Self::assemble(tokenizer, special, Wrap::PostProcessor)?)
     }
+
+    /// Reads a `tokenizer.json` that lies in memory. Which tokens begin and end a text is not in it:
+    /// generation ends at those that are known by their names.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::from_folder`].
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ModelError> {
+        let tokenizer = parse(bytes, PathBuf::from(TOKENIZER))?;
+        let mut special = SpecialTokens {
+            ends: known_ends(&tokenizer),
+            ..SpecialTokens::default()
+        };
+        special.ends.sort_unstable();
+        Ok(Self::assemble(tokenizer, special, Wrap::PostProcessor)?)
+    }
+}
+
+fn parse(bytes: &[u8], path: PathBuf) -> Result<Tokenizer, ModelError> {
+    guarded(|| Tokenizer::from_bytes(bytes)).map_err(|error| ModelError::Corrupt {
+        path,
+        format: TOKENIZER,
+        detail: error.to_string(),
+    })
+}
+
+/// The control tokens that are known to end a turn.
+fn known_ends(tokenizer: &Tokenizer) -> Vec<u32> {
+    let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
+    let controls = added.iter().filter(|(_, token)| token.special);
+    ends::known(controls.map(|(id, token)| (token.content.as_str(), *id)))
 }
 
 /// The ids at which a generation ends, as the model's configuration has them.

@@ -4,15 +4,14 @@ use tokenizers::models::bpe::Vocab;
 use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::replace::ReplacePattern;
-use tokenizers::normalizers::{
-    BertNormalizer, NormalizerWrapper, Precompiled, Replace, Sequence, Strip,
-};
+use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper, Precompiled, Replace, Sequence};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{DecoderWrapper, Tokenizer, decoders};
 
 use super::vocabulary::{Kind, Vocabulary};
 use super::{Habits, invalid};
+use crate::language::tokenizer::guarded;
 use crate::models::{Gguf, ModelError};
 
 const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
@@ -44,14 +43,15 @@ pub(super) fn build_unigram(
     if let Some(table) = gguf.i32s(CHARSMAP)?.filter(|table| !table.is_empty()) {
         // Signed or not, each is a byte.
         let bytes: Vec<u8> = table.into_iter().map(|byte| byte as u8).collect();
-        let precompiled =
-            Precompiled::from(&bytes).map_err(|error| invalid(CHARSMAP, error.to_string()))?;
+        let precompiled = guarded(|| Ok(Precompiled::from(&bytes)?))
+            .map_err(|error| invalid(CHARSMAP, error.to_string()))?;
         steps.push(precompiled.into());
     }
     if gguf.bool("tokenizer.ggml.remove_extra_whitespaces")? == Some(true) {
-        steps.push(Strip::new(true, true).into());
-        let runs = ReplacePattern::Regex(" {2,}".to_owned());
-        steps.push(Replace::new(runs, " ").map_err(broken)?.into());
+        for (runs, content) in [("^ +| +$", ""), (" {2,}", " ")] {
+            let runs = ReplacePattern::Regex(runs.to_owned());
+            steps.push(Replace::new(runs, content).map_err(broken)?.into());
+        }
     }
     if !steps.is_empty() {
         tokenizer
