@@ -15,6 +15,7 @@ mod talk;
 
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use modelpool::models::DecoderOptions;
@@ -25,7 +26,23 @@ use arguments::Arguments;
 use screen::Screen;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut cause = error.source();
+            eprint!("error: {error}");
+            while let Some(deeper) = cause {
+                eprint!(": {deeper}");
+                cause = deeper.source();
+            }
+            eprintln!();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let Some(arguments) = Arguments::read()? else {
         println!("{}", arguments::USAGE);
         return Ok(());

@@ -394,6 +394,31 @@ fn kept_blocks_go_by_age_and_a_beginning_loses_its_end_first() {
 }
 
 #[test]
+fn what_was_discarded_is_not_found_again_but_what_others_use_stays() {
+    let mut blocks = Blocks::new(8, 2);
+    let begin = |blocks: &mut Blocks, tokens: &[u32]| {
+        let mut table = BlockTable::default();
+        let found = blocks.adopt(&mut table, tokens, 0);
+        assert!(blocks.extend(&mut table, tokens.len()));
+        blocks.remember(&mut table, tokens, tokens.len());
+        (table, found)
+    };
+    let (mut good, _) = begin(&mut blocks, &[1, 2, 9, 9]);
+    let (mut bad, found) = begin(&mut blocks, &[1, 2, 3, 4]);
+    assert_eq!(found, 2);
+    blocks.discard(&mut bad);
+    let (mut again, found) = begin(&mut blocks, &[1, 2, 3, 4, 5]);
+    assert_eq!(
+        found, 2,
+        "the first block is in use by another, the second is forgotten"
+    );
+    blocks.release(&mut again);
+    blocks.release(&mut good);
+    assert_eq!(blocks.used(), 0);
+    assert_eq!(blocks.available(), 8);
+}
+
+#[test]
 fn the_pace_keeps_steps_with_prompts_within_twice_those_without() {
     let mut pace = Pace::default();
     assert_eq!(pace.prefill_tokens(0, 256), 256, "nobody is held up");

@@ -5,9 +5,11 @@ mod blocks;
 mod caller_side;
 mod choice;
 mod engine;
+mod entry;
 mod loaded;
 mod pace;
 mod params;
+mod plan;
 mod prefix;
 mod running;
 mod schedule;
@@ -32,7 +34,8 @@ pub use stream::TokenStream;
 pub mod scheduling {
     pub use super::blocks::{BlockTable, Blocks};
     pub use super::pace::Pace;
-    pub use super::schedule::{Plan, Planned, Scheduler};
+    pub use super::plan::{Plan, Planned};
+    pub use super::schedule::Scheduler;
 }
 
 use crate::language::{ChatMessage, TemplateOptions};

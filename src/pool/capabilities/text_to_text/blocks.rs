@@ -208,6 +208,17 @@ impl Blocks {
         }
     }
 
+    /// Takes a sequence's blocks back, and forgets what those of them hold that nobody else uses.
+    pub fn discard(&mut self, table: &mut BlockTable) {
+        for &block in table.blocks() {
+            let card = &mut self.cards[block.index()];
+            if let Some(node) = card.node.take_if(|_| card.users == 1) {
+                self.tree.remove(&node);
+            }
+        }
+        self.release(table);
+    }
+
     /// A block for a new user: a free one, else the one that was left longest ago.
     fn take(&mut self) -> Option<BlockId> {
         let block = self.free.pop().or_else(|| {

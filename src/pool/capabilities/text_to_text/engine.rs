@@ -9,8 +9,9 @@ use std::time::Instant;
 use super::answer::{FinishReason, GenerationRequest};
 use super::pace::Pace;
 use super::params::Overlong;
+use super::plan::Plan;
 use super::running::{Delivery, Running};
-use super::schedule::{Plan, Scheduler};
+use super::schedule::Scheduler;
 use super::step::{LogitRows, SequenceChunk, SequenceId};
 use super::{LanguageModel, TextToText};
 use crate::models::ModelError;
@@ -199,6 +200,8 @@ impl TextToTextEngine {
             Ok(None) => self.end_sequence(sequence),
             Err(error) => {
                 outbox.fail(slot, error);
+                // Perhaps what lies in its blocks is to blame: nobody else is to find it.
+                self.scheduler.discard(sequence);
                 self.end(slot);
             }
         }

@@ -1,80 +1,12 @@
 //! Which sequences run in a step. Pure: no model, no clock, no readers.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use super::blocks::{BlockTable, Blocks};
+use super::blocks::Blocks;
+use super::entry::Entry;
+use super::plan::{Plan, Planned};
 use super::shares::share_out;
 use super::step::{DecoderLimits, SequenceChunk, SequenceId, WantedLogits};
-
-/// A sequence as the scheduler keeps it.
-#[derive(Debug)]
-struct Entry {
-    /// Prompt and answer so far.
-    tokens: Vec<u32>,
-    prompt_tokens: usize,
-    /// How many of the tokens are in the cache.
-    computed: usize,
-    table: BlockTable,
-    /// It has its blocks; otherwise it waits for them.
-    running: bool,
-    /// Its reader has no room: it is left alone, and gives its blocks up if others need them.
-    paused: bool,
-    /// Waits while this one's prompt is on its way into the cache, to share it.
-    after: Option<SequenceId>,
-    /// How many tokens of its prompt it found in the cache when it first ran.
-    reused: usize,
-    /// Its prompt was counted.
-    counted: bool,
-    /// It has lost its blocks once: what it finds in the cache is no longer counted.
-    put_off: bool,
-}
-
-impl Entry {
-    fn remaining(&self) -> usize {
-        self.tokens.len() - self.computed
-    }
-
-    /// Everything but its newest token is in the cache.
-    fn is_decoding(&self) -> bool {
-        self.computed > 0 && self.remaining() == 1
-    }
-
-    fn is_active(&self) -> bool {
-        self.running && !self.paused
-    }
-
-    fn found(&mut self, computed: usize) {
-        if !self.put_off {
-            self.reused += computed - self.computed;
-        }
-        self.computed = computed;
-    }
-}
-
-/// Some tokens of a sequence that are to run in a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    /// Whose.
-    pub sequence: SequenceId,
-    /// Which of its tokens, by position.
-    pub positions: Range<usize>,
-    /// These are its last ones: its next token is to be chosen.
-    pub last: bool,
-}
-
-/// What is to be done in a step.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// What runs: first the sequences that go on by one token, then pieces of prompts.
-    pub chunks: Vec<Planned>,
-    /// How many of the chunks are of sequences that go on by one token.
-    pub decoding: usize,
-    /// How many tokens the others have.
-    pub prefilling: usize,
-    /// The sequences that lost their blocks, to be computed anew later.
-    pub put_off: Vec<SequenceId>,
-}
 
 /// Decides for each step which sequences run and how far, and owns the blocks of all.
 ///
@@ -145,25 +77,20 @@ impl Scheduler {
     /// [`capacity_tokens`](Self::capacity_tokens) tokens. Its id must be higher than all before.
     /// While the prompt of `after` is on its way into the cache, it waits for that.
     pub fn add(&mut self, id: SequenceId, prompt: &[u32], after: Option<SequenceId>) {
-        let entry = Entry {
-            tokens: prompt.to_vec(),
-            prompt_tokens: prompt.len(),
-            computed: 0,
-            table: BlockTable::default(),
-            running: false,
-            paused: false,
-            after,
-            reused: 0,
-            counted: false,
-            put_off: false,
-        };
-        self.entries.insert(id, entry);
+        self.entries.insert(id, Entry::new(prompt, after));
     }
 
     /// Forgets a sequence; its blocks are free for others.
     pub fn remove(&mut self, id: SequenceId) {
         if let Some(mut entry) = self.entries.remove(&id) {
             self.blocks.release(&mut entry.table);
+        }
+    }
+
+    /// Forgets a sequence that was computed wrongly: what its blocks hold is not found again.
+    pub fn discard(&mut self, id: SequenceId) {
+        if let Some(mut entry) = self.entries.remove(&id) {
+            self.blocks.discard(&mut entry.table);
         }
     }
 
