@@ -14,6 +14,8 @@ mod refusals;
 mod scheduling;
 #[path = "generation/smollm2.rs"]
 mod smollm2;
+#[path = "generation/sources.rs"]
+mod sources;
 #[allow(dead_code, reason = "the pool's own tests use the rest")]
 #[path = "pool/universe.rs"]
 mod universe;
