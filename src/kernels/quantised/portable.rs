@@ -1,13 +1,22 @@
 //! The products in plain code, for every processor, and what the others are tested against.
+//!
+//! All inner loops run over the 32 bytes of a step, without branches, so that compilers make
+//! vector instructions of them.
 
+use crate::kernels::piece::Levels;
+
+use super::Quantised;
 use super::activations::Block;
-use super::strip::{STRIP, Strip, code};
-use super::{PIECE, Quantised};
+use super::form::{Codes, Form};
+use super::strip::{STEP, STRIP, Strip};
+
+/// Steps of four columns in a block.
+const STEPS: usize = 8;
 
 /// A strip's block with its levels and scales spelt out.
 struct Spelt {
-    /// By column, then row.
-    levels: [[i8; STRIP]; PIECE],
+    /// By step.
+    levels: [[i8; STEP]; STEPS],
     /// By half of the columns, then row.
     scales: [[f32; STRIP]; 2],
     minimums: [[f32; STRIP]; 2],
@@ -36,21 +45,19 @@ pub(super) fn multiply(matrix: &Quantised, x: &[Block], first: usize, rows: &mut
 }
 
 fn product(spelt: &Spelt, x: &Block) -> [f32; STRIP] {
-    let mut sums = [[0_i32; STRIP]; 2];
-    for (step, four) in x.codes.iter().enumerate() {
-        for (place, x) in four.to_le_bytes().into_iter().enumerate() {
-            let x = i32::from(x.cast_signed());
-            let levels = &spelt.levels[4 * step + place];
-            for (sum, level) in sums[step / 4].iter_mut().zip(levels) {
-                *sum += x * i32::from(*level);
+    let mut result = [0.0; STRIP];
+    for half in 0..2 {
+        let mut sums = [0_i32; STEP];
+        for step in half * STEPS / 2..(half + 1) * STEPS / 2 {
+            let four = x.codes[step].to_le_bytes().map(u8::cast_signed);
+            for (place, sum) in sums.iter_mut().enumerate() {
+                let product = i16::from(spelt.levels[step][place]) * i16::from(four[place % 4]);
+                *sum += i32::from(product);
             }
         }
-    }
-    let mut result = [0.0; STRIP];
-    for (half, sums) in sums.iter().enumerate() {
         for (lane, result) in result.iter_mut().enumerate() {
-            let sum = sums[lane] as f32 * x.scale;
-            *result += sum * spelt.scales[half][lane];
+            let sum: i32 = sums[4 * lane..4 * lane + 4].iter().sum();
+            *result += sum as f32 * x.scale * spelt.scales[half][lane];
             *result -= spelt.minimums[half][lane] * x.half_sums[half];
         }
     }
@@ -61,15 +68,11 @@ fn spell(matrix: &Quantised, strip: Strip<'_>, block: usize) -> Spelt {
     let form = matrix.form;
     let codes = &strip.codes[block * form.codes.bytes()..][..form.codes.bytes()];
     let mut spelt = Spelt {
-        levels: [[0; STRIP]; PIECE],
+        levels: levels(form, codes),
         scales: [[0.0; STRIP]; 2],
         minimums: [[0.0; STRIP]; 2],
     };
     for lane in 0..STRIP {
-        for column in 0..PIECE {
-            let level = form.levels.level(code(form.codes, codes, lane, column));
-            spelt.levels[column][lane] = level as i8;
-        }
         let (scales, minimums) = form.scales_of(matrix.raise, strip, lane, block);
         for half in 0..2 {
             spelt.scales[half][lane] = scales[half];
@@ -77,4 +80,38 @@ fn spell(matrix: &Quantised, strip: Strip<'_>, block: usize) -> Spelt {
         }
     }
     spelt
+}
+
+fn levels(form: Form, codes: &[u8]) -> [[i8; STEP]; STEPS] {
+    let (registers, _) = codes.as_chunks::<STEP>();
+    std::array::from_fn(|step| {
+        let codes = match form.codes {
+            Codes::Eight => registers[step],
+            Codes::Four => nibbles(registers, step),
+            Codes::Five => with_high(nibbles(registers, step), &registers[4], step, 1),
+            Codes::Six => {
+                let high = &registers[4 + step / 4];
+                with_high(nibbles(registers, step), high, step % 4 * 2, 3)
+            }
+        };
+        match form.levels {
+            Levels::Signed => codes.map(u8::cast_signed),
+            Levels::Offset(offset) => codes.map(|code| code.wrapping_sub(offset).cast_signed()),
+            Levels::Iq4 => codes.map(|code| form.levels.level(code) as i8),
+        }
+    })
+}
+
+fn nibbles(registers: &[[u8; STEP]], step: usize) -> [u8; STEP] {
+    let shift = step / 4 * 4;
+    registers[step % 4].map(|pair| (pair >> shift) & 15)
+}
+
+/// Adds what lies at bit `shift` of `high` as the fifth bit and up.
+fn with_high(low: [u8; STEP], high: &[u8; STEP], shift: usize, mask: u8) -> [u8; STEP] {
+    let mut codes = low;
+    for (code, high) in codes.iter_mut().zip(high) {
+        *code |= ((high >> shift) & mask) << 4;
+    }
+    codes
 }

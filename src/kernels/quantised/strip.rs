@@ -8,7 +8,7 @@ use super::form::{Codes, Form};
 /// Rows of a strip.
 pub(crate) const STRIP: usize = 8;
 /// Bytes of a step: four columns of eight rows.
-const STEP: usize = 4 * STRIP;
+pub(crate) const STEP: usize = 4 * STRIP;
 
 /// A strip's three parts, each ordered by blocks.
 #[derive(Debug, Clone, Copy)]
@@ -172,7 +172,7 @@ fn put_codes(form: Codes, block: &mut [u8], lane: usize, codes: &[u32; WORDS]) {
 
 /// The code of one row and column in a block.
 #[inline]
-pub(crate) fn code(form: Codes, block: &[u8], lane: usize, column: usize) -> u8 {
+fn code(form: Codes, block: &[u8], lane: usize, column: usize) -> u8 {
     let step = column / 4;
     let place = 4 * lane + column % 4;
     if form == Codes::Eight {
