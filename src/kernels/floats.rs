@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::gemm::{Packed, gemm, gemm_onto, panel_width};
-use super::halves::Raise;
+use super::halves::{self, Raise};
 use super::{Cpu, GgmlType};
 
 /// How many columns of a panel are widened at a time: they stay in the nearest cache.
@@ -215,14 +215,10 @@ fn widen_bf16(source: &[u16], out: &mut [f32]) {
     }
 }
 
-/// As [`widen_bf16`]. The exponent's bias is made up for by a multiplication; infinities and what
-/// is not a number are put right after it.
+/// As [`widen_bf16`].
 #[inline(always)]
 fn widen_f16(source: &[u16], bias: f32, out: &mut [f32]) {
     for (out, bits) in out.iter_mut().zip(source) {
-        let bits = u32::from(*bits);
-        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * bias;
-        let special = u32::from(bits & 0x7c00 == 0x7c00) * 0x7f80_0000;
-        *out = f32::from_bits(magnitude.to_bits() | special | (bits & 0x8000) << 16);
+        *out = halves::widen(*bits, bias);
     }
 }

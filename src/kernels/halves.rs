@@ -31,16 +31,14 @@ impl Raise {
     }
 
     /// The value that was stored.
+    #[inline(always)]
     pub(crate) fn read(self, bits: u16) -> f32 {
-        let value = f16::from_bits(bits).to_f32();
-        match self {
-            Self::Full => value / 1024.0,
-            Self::None => value,
-        }
+        widen(bits, self.bias())
     }
 
     /// What a stored value has to be multiplied with when its bits have been moved into the places
     /// that a 32-bit float has for them: the difference of the exponents' biases.
+    #[inline(always)]
     pub(crate) fn bias(self) -> f32 {
         let exponent = match self {
             Self::Full => 102,
@@ -48,4 +46,14 @@ impl Raise {
         };
         f32::from_bits((127 + exponent) << 23)
     }
+}
+
+/// A stored value with its [`Raise::bias`], without branches: the bits are moved into place and
+/// multiplied; infinities and what is not a number are put right after it.
+#[inline(always)]
+pub(crate) fn widen(bits: u16, bias: f32) -> f32 {
+    let bits = u32::from(bits);
+    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * bias;
+    let special = u32::from(bits & 0x7c00 == 0x7c00) * 0x7f80_0000;
+    f32::from_bits(magnitude.to_bits() | special | (bits & 0x8000) << 16)
 }
