@@ -108,6 +108,18 @@ impl Gguf {
         self.header.metadata.contains_key(key)
     }
 
+    /// About what the header takes in memory, in bytes.
+    pub(crate) fn header_bytes(&self) -> u64 {
+        let texts = |value: &Value| match value {
+            Value::Texts(texts) => size_of::<usize>() * texts.len(),
+            _ => 0,
+        };
+        let ends: usize = self.header.metadata.values().map(texts).sum();
+        let tensors = self.header.tensors.values();
+        let first = tensors.map(GgufTensor::offset).min().unwrap_or(0);
+        first.saturating_add(ends as u64)
+    }
+
     /// The names of all entries, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.header.metadata.keys().map(String::as_str)

@@ -17,6 +17,9 @@ const SCORES: usize = 1 << 16;
 /// A unit's fixed work, in the measure of a row's work on a position.
 const READING: usize = 4;
 
+/// Work that is worth a fork: rows by positions by components.
+const WORTH_A_FORK: usize = 1 << 17;
+
 /// Some query rows of one sequence. A chunk's rows are its tokens' query heads that share a head of
 /// keys and values, token by token.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +98,8 @@ impl Attention<'_> {
     /// are scratches.
     pub(super) fn run(&self, units: &[Unit], out: &mut [f32], scratches: &mut [AttentionScratch]) {
         let width = self.description.head_width;
-        if scratches.len() <= 1 || units.len() <= 1 {
+        let total: usize = units.iter().map(|unit| unit.cost).sum();
+        if scratches.len() <= 1 || units.len() <= 1 || total * width < WORTH_A_FORK {
             let Some(scratch) = scratches.first_mut() else {
                 return;
             };
@@ -108,7 +112,6 @@ impl Attention<'_> {
             return;
         }
         let (mine, theirs) = scratches.split_at_mut(scratches.len() / 2);
-        let total: usize = units.iter().map(|unit| unit.cost).sum();
         let share = total * mine.len() / (mine.len() + theirs.len());
         let mut sum = 0;
         let mut middle = 0;

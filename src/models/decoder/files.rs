@@ -186,16 +186,15 @@ impl DecoderFiles {
         Ok(cache.saturating_add(buffers))
     }
 
-    /// What one worker takes alone, in bytes: [`DecoderFiles::weight_bytes`] and
-    /// [`DecoderFiles::worker_bytes`].
+    /// What one worker takes alone, in bytes: [`DecoderFiles::weight_bytes`],
+    /// [`DecoderFiles::worker_bytes`], and the header itself, which holds a GGUF file's vocabulary.
     ///
     /// # Errors
     /// As [`DecoderFiles::worker_bytes`].
     pub fn estimated_bytes(&self, options: &DecoderOptions) -> Result<u64, ModelError> {
-        Ok(self
-            .inner
-            .weight_bytes
-            .saturating_add(self.worker_bytes(options)?))
+        let header = self.gguf().map_or(0, |file| file.header_bytes());
+        let shared = self.inner.weight_bytes.saturating_add(header);
+        Ok(shared.saturating_add(self.worker_bytes(options)?))
     }
 
     /// Loads the weights, tensor by tensor, into the order in which the kernels read them.
