@@ -8,9 +8,11 @@ mod fields;
 pub(crate) mod files;
 mod gguf;
 mod static_embedding;
+mod stored;
 
 pub use decoder::{CacheFormat, DecoderFiles, DecoderOptions, DecoderWeights, TextDecoder};
 pub use encoder::{EncoderFolder, EncoderPreparer, EncoderWeights, TextEncoder};
 pub use error::ModelError;
 pub use gguf::{Gguf, GgufStrings, GgufTensor, GgufType};
 pub use static_embedding::{StaticEmbedder, StaticFolder, StaticPreparer, StaticWeights};
+pub use stored::StoredWeights;

@@ -18,3 +18,5 @@ mod real_models;
 mod runner;
 #[path = "decoder/scrap.rs"]
 mod scrap;
+#[path = "decoder/stored.rs"]
+mod stored;

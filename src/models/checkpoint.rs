@@ -60,6 +60,16 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Reads the header of one file.
+    pub(super) fn of_file(path: &Path) -> Result<Self, ModelError> {
+        let mut checkpoint = Self {
+            files: Vec::new(),
+            entries: BTreeMap::new(),
+        };
+        checkpoint.add_file(path.to_owned())?;
+        Ok(checkpoint)
+    }
+
     fn add_file(&mut self, path: PathBuf) -> Result<(), ModelError> {
         let corrupt = |detail: String| ModelError::Corrupt {
             path: path.clone(),
@@ -102,6 +112,14 @@ impl Checkpoint {
     /// The entry of the tensor `name`.
     pub(super) fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.get(name)
+    }
+
+    /// How many elements each tensor has, and how many bytes they take.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.entries.values().map(|entry| {
+            let sides = entry.shape.iter().map(|&side| side as u64);
+            (sides.fold(1, u64::saturating_mul), entry.bytes)
+        })
     }
 
     /// The names of all tensors.
