@@ -76,8 +76,7 @@ impl Sampler {
         let token = if self.params.temperature == 0.0 {
             first_equal(logits, max)
         } else {
-            self.candidates.choose(&self.params, logits, max);
-            self.candidates.at(point)
+            self.candidates.draw(&self.params, logits, max, point)
         };
         let token = token.ok_or(LanguageError::NoTokenAllowed)?;
         let of_token = || logprob(self.penalties.before(token, logits), normaliser);
