@@ -35,6 +35,28 @@ fn a_job_that_comes_back_when_the_last_proxy_goes_is_seen_or_reported() {
 }
 
 #[test]
+fn the_last_permit_is_reported_though_one_in_excess_was_counted_beside_it() {
+    explore(4_000, || {
+        let rig = Rig::new(1, 1);
+        let (job, answer) = rig.admit(1, Priority::Interactive).expect("there is room");
+        let refused = thread::spawn({
+            let rig = rig.clone();
+            move || drop(rig.lanes.admit())
+        });
+        // The supervisor waits for the model to have nothing under way.
+        rig.lanes.permits().watch();
+        let seen = rig.lanes.permits().taken() == 0;
+        job.answer(1);
+        refused.join().unwrap();
+
+        let reported = rig.supervisor.told().contains(&SupervisorMessage::Drained);
+        assert!(seen || reported, "a drain would wait for its whole grace");
+        drop(answer);
+        rig.assert_rest();
+    });
+}
+
+#[test]
 fn work_behind_busy_workers_is_reported_again_after_the_supervisor_has_looked() {
     explore(5_000, || {
         let rig = Rig::new(4, 2);

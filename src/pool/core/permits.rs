@@ -40,13 +40,9 @@ impl Permits {
         self.watched.store(true, Ordering::SeqCst);
     }
 
-    fn try_take(&self) -> bool {
-        // Count first and take back on excess: one atomic addition in the common case.
-        let free = self.taken.fetch_add(1, Ordering::SeqCst) < self.capacity;
-        if !free {
-            self.give_back();
-        }
-        free
+    /// Counts one more, and says whether that is within the bound.
+    fn count(&self) -> bool {
+        self.taken.fetch_add(1, Ordering::SeqCst) < self.capacity
     }
 
     /// Whether that was the last one, and somebody wants to know.
@@ -64,10 +60,13 @@ pub(crate) struct Permit<C: Capability> {
 
 impl<C: Capability> Permit<C> {
     pub(crate) fn try_take(lanes: &Arc<Lanes<C>>) -> Option<Self> {
-        lanes.permits().try_take().then(|| Self {
+        // Counted first and dropped on excess: one atomic addition in the common case. One in
+        // excess is given back like any other: it may be the last to go.
+        let permit = Self {
             lanes: Arc::clone(lanes),
             tenant: None,
-        })
+        };
+        lanes.permits().count().then_some(permit)
     }
 
     /// Counts it in a tenant's share, unless that is used up.
