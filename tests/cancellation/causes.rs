@@ -52,6 +52,32 @@ pub async fn strike(cause: Cause, place: Place, stage: &mut Stage, subject: Call
             stage.thaw();
             Seen::of(&subject.outcome().await)
         }
+        Cause::StepStalls => {
+            stage.thaw();
+            let releasing = release_if(races, stage);
+            let seen = Seen::of(&subject.outcome().await);
+            end(releasing, stage).await;
+            seen
+        }
+        Cause::Unregister => {
+            let leaving = stage.unregister(PATIENCE);
+            let releasing = release_if(true, stage);
+            end(releasing, stage).await;
+            let seen = Seen::of(&subject.outcome().await);
+            let report = within(leaving).await.unwrap().unwrap();
+            assert_eq!((report.refused, report.abandoned.len()), (0, 0));
+            seen
+        }
+        Cause::UnregisterWithoutGrace => {
+            let leaving = stage.unregister(Duration::ZERO);
+            stage.thaw();
+            let releasing = release_if(races, stage);
+            let seen = Seen::of(&subject.outcome().await);
+            let report = within(leaving).await.unwrap().unwrap();
+            assert!(races || report.refused > 0, "{report:?}");
+            end(releasing, stage).await;
+            seen
+        }
     }
 }
 

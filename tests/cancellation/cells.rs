@@ -13,6 +13,9 @@ use crate::universe::{PATIENCE, within};
 /// How often a race is run.
 const RACES: usize = 12;
 
+/// Longer than any step takes that is not held up.
+const STEP_TIMEOUT: Duration = Duration::from_millis(300);
+
 /// The shortest deadline that is tried. Where the request was not at its place in time, it is
 /// tried again with a longer one.
 const DEADLINE: Duration = Duration::from_millis(60);
@@ -28,10 +31,10 @@ async fn every_cell_of(cause: Cause) {
                     continue;
                 }
             };
-            let turns = if place == Place::RacingTheAnswer {
-                RACES
-            } else {
-                1
+            let turns = match (place, cause) {
+                (Place::RacingTheAnswer, Cause::StepStalls) => 2,
+                (Place::RacingTheAnswer, _) => RACES,
+                _ => 1,
             };
             for _ in 0..turns {
                 let cell = format!("{reply:?} × {place:?} × {cause:?}");
@@ -47,9 +50,13 @@ async fn every_cell_of(cause: Cause) {
 }
 
 async fn run(cell: &str, reply: Reply, place: Place, cause: Cause, allowed: &[Outcome]) {
+    let step_timeout = match cause {
+        Cause::StepStalls => STEP_TIMEOUT,
+        _ => Duration::MAX,
+    };
     let mut deadline = (cause == Cause::Deadline).then_some(DEADLINE);
     let (mut stage, subject, others) = loop {
-        let mut stage = Stage::new(reply).await;
+        let mut stage = Stage::new(reply, step_timeout).await;
         let patience = deadline.unwrap_or(PATIENCE);
         let placed = tokio::time::timeout(patience, stage.bring_to(place, deadline)).await;
         match (placed, deadline) {
@@ -70,15 +77,31 @@ async fn run(cell: &str, reply: Reply, place: Place, cause: Cause, allowed: &[Ou
     let seen = strike(cause, place, &mut stage, subject).await;
     let (metrics, others) = finish(stage, others).await;
 
-    let ending = last_one(metrics, &others, cell);
+    // A model that has left has taken its books along; its report was looked at.
+    let ending = match metrics {
+        Some(metrics) => last_one(metrics, &others, cell),
+        None => ending_told(seen),
+    };
     assert!(
         allowed.contains(&(seen, ending)),
         "{cell}: the caller saw {seen:?}, the books say {ending:?}"
     );
 }
 
+fn ending_told(seen: Seen) -> Ending {
+    match seen {
+        Seen::Answer => Ending::Answered,
+        Seen::DeadlineExceeded => Ending::Expired,
+        Seen::ShuttingDown => Ending::ShutDown,
+        Seen::Interrupted => Ending::Interrupted,
+        Seen::Stalled => Ending::Stalled,
+        Seen::Nothing => Ending::Cancelled,
+        Seen::GraceOver | Seen::SomethingElse => Ending::Unserved,
+    }
+}
+
 /// Hears the other callers out, shuts the pool down if nobody has, and looks for leftovers.
-async fn finish(mut stage: Stage, others: Vec<Caller>) -> (PoolMetrics, Vec<Seen>) {
+async fn finish(mut stage: Stage, others: Vec<Caller>) -> (Option<PoolMetrics>, Vec<Seen>) {
     stage.open_gates();
     stage.thaw();
     let mut seen = Vec::new();
@@ -88,15 +111,16 @@ async fn finish(mut stage: Stage, others: Vec<Caller>) -> (PoolMetrics, Vec<Seen
     stage
         .until(|model| model.metrics.accepted == model.metrics.ended())
         .await;
-    let metrics = stage.status().metrics;
+    let metrics = stage.status().map(|model| model.metrics);
     within(stage.pool.shutdown(PATIENCE)).await;
     let since = Instant::now();
     while stage.pool.census() != Census::NOTHING {
         assert!(since.elapsed() < PATIENCE, "{:?}", stage.pool.census());
         tokio::task::yield_now().await;
     }
-    let ended = stage.status().metrics.ended();
-    assert_eq!(ended, metrics.ended(), "no ending came after the last");
+    let ended = stage.status().map(|model| model.metrics.ended());
+    let ended_before = metrics.map(|metrics| metrics.ended());
+    assert_eq!(ended, ended_before, "no ending came after the last");
     (metrics, seen)
 }
 
@@ -109,16 +133,12 @@ fn last_one(metrics: PoolMetrics, others: &[Seen], cell: &str) -> Ending {
         (Ending::Expired, metrics.expired),
         (Ending::Interrupted, metrics.interrupted),
         (Ending::Poisoned, metrics.poisoned),
+        (Ending::Stalled, metrics.stalled),
         (Ending::Unserved, metrics.unserved),
         (Ending::ShutDown, metrics.shut_down),
     ];
     for other in others {
-        let ending = match other {
-            Seen::Answer => Ending::Answered,
-            Seen::ShuttingDown => Ending::ShutDown,
-            Seen::Interrupted => Ending::Interrupted,
-            other => panic!("{cell}: another caller saw {other:?}"),
-        };
+        let ending = ending_told(*other);
         let entry = left.iter_mut().find(|(counted, _)| *counted == ending);
         let (_, count) = entry.expect("all endings are listed");
         *count = count
@@ -160,4 +180,19 @@ async fn a_shutdown_without_grace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_panics() {
     every_cell_of(Cause::WorkerPanic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_stalls() {
+    every_cell_of(Cause::StepStalls).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_leaves_with_grace() {
+    every_cell_of(Cause::Unregister).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_leaves_without_grace() {
+    every_cell_of(Cause::UnregisterWithoutGrace).await;
 }

@@ -62,6 +62,12 @@ pub enum Cause {
     ShutdownWithoutGrace,
     /// The worker panics.
     WorkerPanic,
+    /// The worker's step runs longer than `step_timeout`.
+    StepStalls,
+    /// The model is unregistered, with time for what is under way.
+    Unregister,
+    /// The model is unregistered with no time at all.
+    UnregisterWithoutGrace,
 }
 
 /// What the caller saw.
@@ -73,6 +79,8 @@ pub enum Seen {
     DeadlineExceeded,
     ShuttingDown,
     Interrupted,
+    Stalled,
+    GraceOver,
     SomethingElse,
 }
 
@@ -83,6 +91,8 @@ impl Seen {
             Err(PoolError::DeadlineExceeded { .. }) => Self::DeadlineExceeded,
             Err(PoolError::ShuttingDown) => Self::ShuttingDown,
             Err(PoolError::Interrupted { .. }) => Self::Interrupted,
+            Err(PoolError::Stalled { .. }) => Self::Stalled,
+            Err(PoolError::GraceOver { .. }) => Self::GraceOver,
             Err(_) => Self::SomethingElse,
         }
     }
@@ -95,6 +105,8 @@ const ANSWERED: Outcome = (Seen::Answer, Ending::Answered);
 const CANCELLED: Outcome = (Seen::Nothing, Ending::Cancelled);
 const EXPIRED: Outcome = (Seen::DeadlineExceeded, Ending::Expired);
 const SHUT_DOWN: Outcome = (Seen::ShuttingDown, Ending::ShutDown);
+const STALLED: Outcome = (Seen::Stalled, Ending::Stalled);
+const GRACE_OVER: Outcome = (Seen::GraceOver, Ending::Unserved);
 const INTERRUPTED: Outcome = (Seen::Interrupted, Ending::Interrupted);
 
 /// What a cell may come to: one outcome, but for races. `Err` names a cell that cannot be.
@@ -128,5 +140,13 @@ pub fn expected(
         Cause::WorkerPanic if (reply, place) == (Reply::Stream, Place::MidStream) => &[INTERRUPTED],
         // Redelivered, or never in that worker's hand.
         Cause::WorkerPanic => &[ANSWERED],
+        Cause::StepStalls if races => &[STALLED, ANSWERED],
+        Cause::StepStalls if place.is_in_hand() => &[STALLED],
+        // Another worker serves it while the stalled one keeps its memory.
+        Cause::StepStalls => &[ANSWERED],
+        // Whatever was accepted is served.
+        Cause::Unregister => &[ANSWERED],
+        Cause::UnregisterWithoutGrace if races => &[GRACE_OVER, ANSWERED],
+        Cause::UnregisterWithoutGrace => &[GRACE_OVER],
     })
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use modelpool::TextEmbedding;
 use modelpool::pool::core::{
-    ModelHandle, ModelStatus, Pool, PoolConfig, PoolError, RequestOptions, RestartConfig,
+    DrainReport, ModelHandle, ModelStatus, Pool, PoolConfig, PoolError, RequestOptions,
+    RestartConfig,
 };
 use modelpool::testing::{Act, Point, Recital, RecitalRequest, Steering};
 use tokio::runtime::Runtime;
@@ -120,13 +121,14 @@ impl Drop for Stage {
 }
 
 impl Stage {
-    pub async fn new(reply: Reply) -> Self {
+    pub async fn new(reply: Reply, step_timeout: Duration) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let settings = PoolConfig {
+            step_timeout,
             restart: RestartConfig {
                 initial_backoff: Duration::ZERO,
                 ..RestartConfig::default()
@@ -171,7 +173,7 @@ impl Stage {
                 self.freeze().await;
                 let subject = subject(self);
                 self.until(|model| model.metrics.accepted == 2).await;
-                assert_eq!(self.status().queue.interactive, 0, "it is in the mailbox");
+                self.assert_nothing_in_line();
                 (subject, vec![bystander])
             }
             Place::Lane => {
@@ -189,7 +191,7 @@ impl Stage {
                 let after = self.in_line("after", 3).await;
                 steering.open(Point::Load);
                 within(steering.visited(Point::Step, 1)).await;
-                assert_eq!(self.status().queue.interactive, 0, "all are in hand");
+                self.assert_nothing_in_line();
                 (subject, vec![before, after])
             }
             Place::BeforeFirstItem => {
@@ -224,6 +226,11 @@ impl Stage {
         }
     }
 
+    fn assert_nothing_in_line(&self) {
+        let waiting = self.status().map(|model| model.queue.interactive);
+        assert_eq!(waiting, Some(0));
+    }
+
     async fn bystander_at_work(&self) -> Caller {
         self.steering.script(Point::Step, [Act::Wait]);
         let bystander = Caller::start(self.model.clone(), "bystander", None);
@@ -237,17 +244,29 @@ impl Stage {
         caller
     }
 
-    pub fn status(&self) -> ModelStatus {
-        self.pool.status().models.remove(0)
+    /// The model's status, unless it has left the pool.
+    pub fn status(&self) -> Option<ModelStatus> {
+        self.pool.status().models.pop()
     }
 
     pub async fn until(&self, reached: impl Fn(&ModelStatus) -> bool) {
         within(async {
-            while !reached(&self.status()) {
+            while !self.status().is_none_or(|model| reached(&model)) {
                 tokio::task::yield_now().await;
             }
         })
         .await;
+    }
+
+    /// Takes the model out of the pool.
+    pub fn unregister(&self, grace: Duration) -> JoinHandle<Result<DrainReport, PoolError>> {
+        let (pool, model) = (self.pool.clone(), self.model.clone());
+        tokio::spawn(async move {
+            match model {
+                Model::Once(handle) => pool.unregister(&handle, grace).await,
+                Model::Stream(handle) => pool.unregister(&handle, grace).await,
+            }
+        })
     }
 
     /// Stops the pool's actors, until [thawed](Self::thaw). Its worker threads go on.
