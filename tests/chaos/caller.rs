@@ -43,10 +43,13 @@ async fn answer(request: RequestPlan, model: Model, tally: &Tally) -> Seen {
     } else {
         Priority::Interactive
     };
-    let options = RequestOptions::default()
+    let mut options = RequestOptions::default()
         .deadline(request.deadline)
         .priority(priority);
-    let outcome = match &model.asked {
+    if let Some(number) = request.tenant {
+        options = options.tenant(format!("tenant {number}"));
+    }
+    let outcome = match &model.asked() {
         Asked::Once(handle) => {
             let text = match request.content {
                 Content::Plain => format!("request {}", request.number),
@@ -144,6 +147,8 @@ pub async fn flood(plan: Plan, number: u64, model: &Model, tally: &Tally) {
         patience: Patience::Stays,
         content: Content::Plain,
         deadline: Duration::from_secs(2),
+        // One flooding tenant, beside the others.
+        tenant: Some(number % 5),
         ..plan.request((1 << 40) + number * 64 + nth)
     });
     for request in requests {

@@ -1,6 +1,7 @@
 //! What goes wrong, and what is changed, while requests run.
 
 use std::fmt;
+use std::time::Duration;
 
 use modelpool::pool::core::Pool;
 use modelpool::testing::{Act, Point};
@@ -26,10 +27,13 @@ pub enum Disruption {
     Pins,
     Warms,
     TakesMemory,
+    Retires,
+    Replaces,
+    Leaves,
 }
 
 impl Disruption {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::StepPanics,
         Self::EmitPanics,
         Self::FreePanics,
@@ -43,6 +47,9 @@ impl Disruption {
         Self::Pins,
         Self::Warms,
         Self::TakesMemory,
+        Self::Retires,
+        Self::Replaces,
+        Self::Leaves,
     ];
 }
 
@@ -77,6 +84,7 @@ pub async fn disrupt(plan: Plan, number: u64, pool: &Pool, models: &[Model], tal
     let model = &models[dice.below(models.len() as u64) as usize];
     let steering = &model.steering;
     let few = 1 + dice.below(3) as usize;
+    let grace = Duration::from_millis(dice.below(4) * 20);
     tally.disrupted(kind);
     match kind {
         Disruption::StepPanics => steering.script(Point::Step, vec![Act::Panic; few]),
@@ -92,21 +100,45 @@ pub async fn disrupt(plan: Plan, number: u64, pool: &Pool, models: &[Model], tal
         Disruption::Pins => {
             let pinned = dice.once_in(2);
             // Pinned for ever, one model could keep another out: the other's callers then expire.
-            let changed = match &model.asked {
+            let changed = match &model.asked() {
                 Asked::Once(handle) => pool.pin(handle, pinned),
                 Asked::Stream(handle) => pool.pin(handle, pinned),
             };
-            tally.expect(changed.is_ok(), || {
+            // A guest may just have left.
+            tally.expect(changed.is_ok() || model.is_guest, || {
                 format!("pin {}: {changed:?}", model.name)
             });
         }
         Disruption::Warms => {
-            let (pool, asked) = (pool.clone(), model.asked.clone());
+            let (pool, asked) = (pool.clone(), model.asked());
             // Whether it can be warmed just now is the pool's affair; that it answers is ours.
             tally.in_background(async move {
                 match asked {
                     Asked::Once(handle) => drop(pool.warm(&handle).await),
                     Asked::Stream(handle) => drop(pool.warm(&handle).await),
+                }
+            });
+        }
+        Disruption::Retires => {
+            let (pool, asked) = (pool.clone(), model.asked());
+            tally.in_background(async move {
+                match asked {
+                    Asked::Once(handle) => drop(pool.retire(&handle, grace).await),
+                    Asked::Stream(handle) => drop(pool.retire(&handle, grace).await),
+                }
+            });
+        }
+        Disruption::Replaces | Disruption::Leaves => {
+            let guests: Vec<&Model> = models.iter().filter(|model| model.is_guest).collect();
+            let guest = guests[dice.below(guests.len() as u64) as usize].clone();
+            let pool = pool.clone();
+            // It may not come to pass: the guest is changing already, or its new version does not
+            // load. What must hold is that its callers hear, and that it comes back.
+            tally.in_background(async move {
+                if kind == Disruption::Replaces {
+                    drop(guest.replace(&pool, grace).await);
+                } else {
+                    drop(guest.leave_and_return(&pool, grace).await);
                 }
             });
         }

@@ -30,7 +30,7 @@ pub enum Seen {
 impl Seen {
     pub fn of(error: &PoolError) -> Self {
         match error {
-            PoolError::Overloaded { .. } => Self::Refused,
+            PoolError::Overloaded { .. } | PoolError::TenantOverloaded { .. } => Self::Refused,
             PoolError::Model { .. } => Self::Failed,
             PoolError::DeadlineExceeded { .. } => Self::Expired,
             PoolError::Interrupted { .. } => Self::Interrupted,

@@ -75,6 +75,8 @@ pub struct RequestPlan {
     pub model: usize,
     pub deadline: Duration,
     pub batch_lane: bool,
+    /// For whom, if it says so.
+    pub tenant: Option<u64>,
     pub patience: Patience,
     pub content: Content,
     /// How many items the answer has, where it is a stream.
@@ -107,6 +109,7 @@ impl Plan {
             model: dice.next() as usize,
             deadline,
             batch_lane: dice.once_in(4),
+            tenant: dice.once_in(2).then(|| dice.below(5)),
             patience,
             content,
             items: 1 + dice.below(6) as usize,
