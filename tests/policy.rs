@@ -1,7 +1,11 @@
 //! The pure policy: literal times by table, and random schedules against a ledger.
 
+#[path = "policy/machine.rs"]
+mod machine;
 #[path = "policy/random.rs"]
 mod random;
+#[path = "policy/rules.rs"]
+mod rules;
 #[path = "policy/short.rs"]
 mod short;
 #[path = "policy/table.rs"]
