@@ -16,6 +16,7 @@ fn mutations(name: &str) -> usize {
         "hub_answers" => 150,
         "encoder_folder" | "decoder_folder" | "tokenizer_folder" | "static_folder" => 1_500,
         "gguf_model" => 2_000,
+        "templates" | "constraints" => 400,
         _ => 8_000,
     }
 }

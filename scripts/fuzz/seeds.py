@@ -184,6 +184,16 @@ def input_seeds():
     write("sampling", "row.f32", struct.pack("<6f2I", 0.7, 0.9, 0.05, 1.1, 0.1, 0.1, 5, 3)
           + struct.pack("<12f", *[place * 0.37 % 3 for place in range(12)]))
     write("stop_strings", "stops.txt", "end\n\U0001f600!\nab\nsome\ntext e\nnd of it\n".encode())
+    write("templates", "turns.jinja", b"{% for message in messages %}<|{{ message.role }}|>"
+          b"{{ message['content'] | trim }}{% if loop.last and add_generation_prompt %}"
+          b"<|assistant|>{% endif %}{% endfor %}")
+    write("templates", "macro.jinja", b"{%- macro turn(m, n=1) -%}{{ m.role.upper() ~ n }}{%- endmacro -%}"
+          b"{% set ns = namespace(i=0) %}{% for m in messages if m.role != 'system' %}"
+          b"{% set ns.i = ns.i + 1 %}{{ turn(m, ns.i) }}{% endfor %}{{ raise_exception('no') if not messages }}")
+    write("constraints", "schema.json", b'\x00{"type": "object", "properties": {"a": {"type": "integer"},'
+          b' "b": {"enum": ["x", "y"]}}, "required": ["a"]}')
+    write("constraints", "regex.txt", b"\x01[a-z]{2,5}(, [0-9]+)*")
+    write("constraints", "grammar.lark", b'\x02start: "yes" | number\nnumber: /[0-9]+/\n')
 
 
 gguf_seeds()

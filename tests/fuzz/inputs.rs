@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use modelpool::language::{Detokenizer, Sampler, StopStrings};
+use modelpool::language::{
+    ChatTemplate, Constraint, ConstraintFactory, Detokenizer, Sampler, StopStrings, TemplateOptions,
+};
 use modelpool::models::StaticPreparer;
 use modelpool::pool::capabilities::text_embedding::{EmbedInput, EmbedOptions, TextPreparer};
 use modelpool::pool::core::RequestOptions;
@@ -32,6 +34,8 @@ pub fn options(bytes: &[u8]) {
 thread_local! {
     static PREPARER: StaticPreparer = StaticPreparer::embedded().expect("the crate's own");
     static BYTES: Option<Arc<TextTokenizer>> = TextTokenizer::of_bytes().ok().map(Arc::new);
+    static FACTORY: Option<ConstraintFactory> =
+        BYTES.with(|bytes| bytes.clone().map(ConstraintFactory::new));
 }
 
 /// Texts of any kind through a tokenizer, forth and, by tokens in any order, back.
@@ -109,4 +113,57 @@ pub fn stop_strings(bytes: &[u8]) {
     for stop in stops.iter().filter(|stop| !stop.is_empty()) {
         assert!(!said.contains(stop.as_str()), "{stop:?} was said");
     }
+}
+
+/// A chat template: Jinja, as it lies in model files.
+pub fn templates(bytes: &[u8]) {
+    let source = String::from_utf8_lossy(bytes);
+    BYTES.with(|tokenizer| {
+        let Some(tokenizer) = tokenizer else {
+            return;
+        };
+        if let Ok(template) = ChatTemplate::new(&source, tokenizer) {
+            let messages = [
+                ChatMessage::system("be brief"),
+                ChatMessage::user("{{ 1 / 0 }} <|end|>"),
+                ChatMessage::assistant(""),
+            ];
+            let _ = template.render(&messages, &TemplateOptions::default());
+        }
+    });
+}
+
+/// A constraint of the kind that the first byte means, and a few tokens under it.
+pub fn constraints(bytes: &[u8]) {
+    let Some((&kind, rest)) = bytes.split_first() else {
+        return;
+    };
+    let text = String::from_utf8_lossy(rest).into_owned();
+    let constraint = match kind % 3 {
+        0 => match serde_json::from_str(&text) {
+            Ok(schema) => Constraint::JsonSchema(schema),
+            Err(_) => return,
+        },
+        1 => Constraint::Regex(text),
+        _ => Constraint::Grammar(text),
+    };
+    FACTORY.with(|factory| {
+        let Some(Ok(mut state)) = factory.as_ref().map(|factory| factory.compile(&constraint))
+        else {
+            return;
+        };
+        for _ in 0..4 {
+            // One for each of the tokenizer's tokens.
+            let mut logits = [0.0; 257];
+            if state.is_finished() || state.mask(&mut logits).is_err() {
+                return;
+            }
+            let Some(token) = logits.iter().position(|logit| logit.is_finite()) else {
+                return;
+            };
+            if state.accept(token as u32).is_err() {
+                return;
+            }
+        }
+    });
 }

@@ -13,7 +13,7 @@ pub type Target = fn(&[u8]);
 
 /// All of them, by the names that the fuzzer's programs and the corpus's folders have.
 #[allow(dead_code, reason = "each of the fuzzer's programs drives one")]
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("gguf", files::gguf),
     ("gguf_model", files::gguf_model),
     ("static_weights", files::static_weights),
@@ -26,6 +26,8 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("texts", inputs::texts),
     ("sampling", inputs::sampling),
     ("stop_strings", inputs::stop_strings),
+    ("templates", inputs::templates),
+    ("constraints", inputs::constraints),
 ];
 
 /// The target of this name.
