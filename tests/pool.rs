@@ -18,6 +18,8 @@ mod health;
 mod lifecycle;
 #[path = "pool/memory.rs"]
 mod memory;
+#[path = "pool/overload.rs"]
+mod overload;
 #[path = "pool/pressure.rs"]
 mod pressure;
 #[path = "pool/replacing.rs"]
