@@ -194,7 +194,7 @@ impl Floats {
             let data = &mut widened[..k_part * stride];
             let source = &halves[start + from * stride..][..k_part * stride];
             match self.panels {
-                Panels::F16(_, raise) => cpu.run(|| widen_f16(source, raise.bias(), data)),
+                Panels::F16(_, raise) => cpu.run(|| widen_f16(source, raise, data)),
                 _ => cpu.run(|| widen_bf16(source, data)),
             }
             let packed = Packed {
@@ -217,8 +217,11 @@ fn widen_bf16(source: &[u16], out: &mut [f32]) {
 
 /// As [`widen_bf16`].
 #[inline(always)]
-fn widen_f16(source: &[u16], bias: f32, out: &mut [f32]) {
-    for (out, bits) in out.iter_mut().zip(source) {
-        *out = halves::widen(*bits, bias);
+fn widen_f16(source: &[u16], raise: Raise, out: &mut [f32]) {
+    let bias = raise.bias();
+    let pairs = out.iter_mut().zip(source);
+    match raise {
+        Raise::Full => pairs.for_each(|(out, bits)| *out = halves::widen_finite(*bits, bias)),
+        Raise::None => pairs.for_each(|(out, bits)| *out = halves::widen(*bits, bias)),
     }
 }

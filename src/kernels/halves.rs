@@ -10,9 +10,9 @@ use half::f16;
 /// How much larger 16-bit floats are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Raise {
-    /// 2¹⁰ times: none that is not zero is subnormal then.
+    /// 2¹⁰ times: all are finite, and none that is not zero is subnormal.
     Full,
-    /// Not at all, for matrices that hold values which would not fit.
+    /// Not at all, for matrices that hold values which would not fit or are not finite.
     None,
 }
 
@@ -23,7 +23,7 @@ impl Raise {
         let bits = value.to_bits();
         let exponent = bits >> 10 & 31;
         match (self, exponent) {
-            (Self::None, _) | (Self::Full, 31) => Some(bits),
+            (Self::None, _) => Some(bits),
             (Self::Full, 0) => Some(f16::from_f32(value.to_f32() * 1024.0).to_bits()),
             (Self::Full, 1..=20) => Some(bits + (10 << 10)),
             (Self::Full, _) => None,
@@ -33,7 +33,10 @@ impl Raise {
     /// The value that was stored.
     #[inline(always)]
     pub(crate) fn read(self, bits: u16) -> f32 {
-        widen(bits, self.bias())
+        match self {
+            Self::Full => widen_finite(bits, self.bias()),
+            Self::None => widen(bits, self.bias()),
+        }
     }
 
     /// What a stored value has to be multiplied with when its bits have been moved into the places
@@ -48,8 +51,15 @@ impl Raise {
     }
 }
 
-/// A stored value with its [`Raise::bias`], without branches: the bits are moved into place and
-/// multiplied; infinities and what is not a number are put right after it.
+/// A finite stored value with its [`Raise::bias`]: the bits are moved into place and multiplied.
+#[inline(always)]
+pub(crate) fn widen_finite(bits: u16, bias: f32) -> f32 {
+    let bits = i32::from(bits.cast_signed()) << 13;
+    f32::from_bits(bits.cast_unsigned() & 0x8fff_e000) * bias
+}
+
+/// As [`widen_finite`]; infinities and what is not a number are put right after it, without
+/// branches.
 #[inline(always)]
 pub(crate) fn widen(bits: u16, bias: f32) -> f32 {
     let bits = u32::from(bits);
