@@ -204,8 +204,22 @@ impl DecoderFiles {
     /// [`ModelError::Corrupt`] for a file that was cut since it was opened, and what
     /// [`DecoderFiles::open`] says of files.
     pub fn load(&self) -> Result<DecoderWeights, ModelError> {
+        self.load_as(false)
+    }
+
+    /// Loads the weights in single precision, whatever the file has: what they mean, without the
+    /// rounding of activations that quantised products bring.
+    ///
+    /// # Errors
+    /// As [`DecoderFiles::load`].
+    #[cfg(feature = "testing")]
+    pub fn load_exact(&self) -> Result<DecoderWeights, ModelError> {
+        self.load_as(true)
+    }
+
+    fn load_as(&self, exact: bool) -> Result<DecoderWeights, ModelError> {
         let inner = &self.inner;
-        let tensors = weights::load(inner.cpu, &inner.description, &inner.store)?;
+        let tensors = weights::load(inner.cpu, &inner.description, &inner.store, exact)?;
         Ok(DecoderWeights {
             files: self.clone(),
             tensors,

@@ -91,13 +91,15 @@ pub(super) fn measure(
     Ok(builder.bytes)
 }
 
-/// Loads all weights.
+/// Loads all weights; with `exact`, quantised ones as the single-precision numbers that they mean.
 pub(super) fn load(
     cpu: Cpu,
     description: &Description,
     store: &Store,
+    exact: bool,
 ) -> Result<Tensors, ModelError> {
     let mut builder = Builder::new(cpu, description, store, false);
+    builder.exact = exact;
     builder.transformer()
 }
 
@@ -107,6 +109,7 @@ struct Builder<'a> {
     store: &'a Store,
     /// Count what loading would hold, and read no weight.
     measure: bool,
+    exact: bool,
     bytes: u64,
     used: BTreeSet<String>,
 }
@@ -118,6 +121,7 @@ impl<'a> Builder<'a> {
             description,
             store,
             measure,
+            exact: false,
             bytes: 0,
             used: BTreeSet::new(),
         }
@@ -313,9 +317,14 @@ impl<'a> Builder<'a> {
             let bytes = bytes.ok_or_else(|| unsupported(name, kind))?;
             self.bytes = self.bytes.saturating_add(bytes);
         }
-        let cpu = self.cpu;
+        let (cpu, exact) = (self.cpu, self.exact);
         let make = |rows: usize, bytes: &[u8]| {
-            Matrix::from_ggml(cpu, kind, rows, columns, bytes).map_err(|error| match error {
+            let made = Matrix::from_ggml(cpu, kind, rows, columns, bytes);
+            let made = made.and_then(|matrix| match exact {
+                true => dequantised(cpu, &matrix),
+                false => Ok(matrix),
+            });
+            made.map_err(|error| match error {
                 MatrixError::Unsupported { .. } => unsupported(name, kind),
                 MatrixError::NotFinite { .. } => ModelError::NotFiniteWeights {
                     tensor: name.to_owned(),
@@ -378,6 +387,18 @@ impl<'a> Builder<'a> {
         self.used.insert(name.to_owned());
         Ok(found.kind)
     }
+}
+
+/// The same matrix in single precision.
+fn dequantised(cpu: Cpu, matrix: &Matrix) -> Result<Matrix, MatrixError> {
+    let (rows, columns) = (matrix.rows(), matrix.columns());
+    let mut bytes = Vec::with_capacity(4 * rows * columns);
+    let mut values = vec![0.0; columns];
+    for row in 0..rows {
+        matrix.read_row(row, &mut values);
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    Matrix::from_ggml(cpu, GgmlType::F32, rows, columns, &bytes)
 }
 
 fn unsupported(name: &str, kind: GgmlType) -> ModelError {
