@@ -110,7 +110,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         if !arguments.only.is_empty() && !arguments.only.iter().any(|only| only == kind) {
             continue;
         }
-        for (outputs, rows) in [(OUTPUTS_FOR_FEW, &ROWS[..4]), (OUTPUTS_FOR_MANY, &ROWS[4..])] {
+        for (outputs, rows) in [
+            (OUTPUTS_FOR_FEW, &ROWS[..4]),
+            (OUTPUTS_FOR_MANY, &ROWS[4..]),
+        ] {
             let bytes = weights(id, outputs)?;
             let linear = Linear::new("best", arguments.threads, id, outputs, COLUMNS, &bytes)?;
             let in_memory = linear.bytes();
