@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::Failure;
-use crate::summary::Spread;
 
 /// A pool with one worker, and the runtime that asks it.
 pub struct Pooled {
