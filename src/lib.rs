@@ -34,5 +34,5 @@ pub use pool::capabilities::text_to_text::{
 };
 pub use pool::core::{
     Device, EventKind, MemoryBudget, ModelHandle, Pool, PoolConfig, PoolError, PoolEvent,
-    PoolStatus, Priority, RequestOptions, StepContext, WorkerState,
+    PoolStatus, PressureConfig, Priority, RequestOptions, StepContext, WorkerState,
 };

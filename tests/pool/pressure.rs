@@ -200,11 +200,10 @@ async fn an_idle_pool_does_not_look_and_one_that_is_told_not_to_never_does() {
     universe
         .event(|event| event.kind == EventKind::Retired)
         .await;
-    // A look that was under way may still come.
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    // The one that was due then still comes; a busy pool would have looked twenty times.
     let looks = dial.looks();
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(dial.looks(), looks);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(dial.looks() <= looks + 1);
     universe.close().await;
 
     let dial = Dial::left(1);
