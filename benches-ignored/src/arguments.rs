@@ -13,6 +13,8 @@ Options:
   --seconds S          how long one round lasts, where rounds are timed
   --callers N[,N..]    concurrent callers, where a suite varies them
   --only NAME[,NAME..] measure these contenders alone; results are not written
+  --seed N             what a seeded run draws from (default 1)
+  --requests N         how many requests a run of chaos makes
   --threads N          threads that each contender computes with (default 2)
   --python DIR         a virtual environment that has the Python peers' packages already
   --help               this text";
@@ -32,6 +34,10 @@ pub struct Arguments {
     pub callers: Option<Vec<usize>>,
     /// The contenders to measure; empty means all.
     pub only: Vec<String>,
+    /// What a seeded run draws from.
+    pub seed: u64,
+    /// How many requests to make, where a suite counts them.
+    pub requests: Option<usize>,
     /// Threads that each contender computes with.
     pub threads: usize,
     /// Where the Python peers' packages are; made by the harness if not given.
@@ -61,6 +67,8 @@ impl Arguments {
             round_time: None,
             callers: None,
             only: Vec::new(),
+            seed: 1,
+            requests: None,
             threads: 2,
             python: None,
         };
@@ -86,6 +94,8 @@ impl Arguments {
                     parsed.callers = Some(counts);
                 }
                 "--only" => parsed.only = value()?.split(',').map(str::to_owned).collect(),
+                "--seed" => parsed.seed = number(&option, &value()?)?,
+                "--requests" => parsed.requests = Some(positive(&option, &value()?)?),
                 "--threads" => parsed.threads = positive(&option, &value()?)?,
                 "--python" => parsed.python = Some(value()?.into()),
                 other => return Err(format!("there is no option {other}")),

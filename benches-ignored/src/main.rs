@@ -5,6 +5,7 @@
 //! ```
 
 mod arguments;
+mod chaos;
 mod coldstart;
 mod corpus;
 mod dispatch;
@@ -14,6 +15,7 @@ mod generate;
 mod kernels;
 mod memory;
 mod neighbours;
+mod overload;
 mod peers;
 mod plot;
 #[path = "../../tests/support/real_models.rs"]
@@ -21,6 +23,7 @@ mod real_models;
 mod results;
 mod scale;
 mod serve;
+mod soak;
 mod summary;
 mod turns;
 
@@ -75,6 +78,21 @@ const SUITES: &[Suite] = &[
         name: "scale",
         about: "a request's cost with many callers, and with many models",
         run: scale::run,
+    },
+    Suite {
+        name: "chaos",
+        about: "a million requests while all goes wrong: what must hold, holds",
+        run: chaos::run,
+    },
+    Suite {
+        name: "overload",
+        about: "ten times the work that a model can do",
+        run: overload::run,
+    },
+    Suite {
+        name: "soak",
+        about: "real models, loaded and unloaded 500 times",
+        run: soak::run,
     },
 ];
 
