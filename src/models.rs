@@ -7,6 +7,7 @@ mod error;
 mod fields;
 pub(crate) mod files;
 mod gguf;
+mod guarded;
 mod static_embedding;
 mod stored;
 

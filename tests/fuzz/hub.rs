@@ -24,16 +24,16 @@ impl Server {
         std::thread::spawn(move || {
             let mut ready = Vec::new();
             for connection in listener.incoming().flatten() {
-                ready.extend(next.try_iter());
-                if ready.is_empty() {
-                    continue;
+                loop {
+                    match next.try_recv() {
+                        Ok(answer) => ready.push(answer),
+                        Err(mpsc::TryRecvError::Empty) => break,
+                        Err(mpsc::TryRecvError::Disconnected) => return,
+                    }
                 }
-                let answer = ready.remove(0);
-                if answer.is_empty() {
-                    // The mark of a new round: what was left of the last one is dropped.
-                    continue;
+                if !ready.is_empty() {
+                    let _ = respond(connection, &ready.remove(0));
                 }
-                let _ = respond(connection, &answer);
             }
         });
         Self { address, answers }

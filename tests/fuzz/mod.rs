@@ -30,6 +30,20 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("constraints", inputs::constraints),
 ];
 
+/// Runs a target for the fuzzer, which would take any panic for a crash: one that is caught, as
+/// those of a library that reads a contradictory file, is none.
+///
+/// # Panics
+/// If there is no target of this name.
+#[allow(dead_code, reason = "for the fuzzer's programs")]
+pub fn drive(name: &str, bytes: &[u8]) {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| std::panic::set_hook(Box::new(|panic| eprintln!("{panic}"))));
+    if std::panic::catch_unwind(|| target(name)(bytes)).is_err() {
+        std::process::abort();
+    }
+}
+
 /// The target of this name.
 ///
 /// # Panics

@@ -234,7 +234,8 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag) = rest.split_at(start);
         plain.push_str(before);
-        let Some(length) = tag.find("%}").map(|end| end + 2) else {
+        // Not the `%` that opens the tag: `{%}` ends nothing.
+        let Some(length) = tag[2..].find("%}").map(|end| end + 4) else {
             rest = tag;
             break;
         };

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use serde_json::Value;
@@ -12,6 +11,7 @@ use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 use crate::models::ModelError;
 use crate::models::fields::Fields;
 use crate::models::files;
+use crate::models::guarded::guarded;
 use crate::pool::capabilities::text_embedding::{
     EmbedInput, EmbedOptions, EmbedTask, TextPreparer,
 };
@@ -232,13 +232,6 @@ impl TextPreparer for EncoderPreparer {
             dimensions: options.dimensions,
         })
     }
-}
-
-/// Makes an error of a panic: the library indexes its tables by what `tokenizer.json` says.
-fn guarded<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, tokenizers::Error> {
-    // What the closure borrows is read only, or dropped with it.
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err("the tokenizer contradicts itself".into()))
 }
 
 fn add_lower_case(tokenizer: &mut Tokenizer) -> Result<(), tokenizers::Error> {

@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 
 use super::{checked_dimensions, no_known_token};
 use crate::models::ModelError;
+use crate::models::guarded::guarded;
 use crate::pool::capabilities::text_embedding::{
     EmbedInput, EmbedOptions, EmbedTask, TextPreparer,
 };
@@ -84,7 +85,8 @@ impl StaticPreparer {
             format: "tokenizer",
             detail: error.to_string(),
         };
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| corrupt(&error))?;
+        let mut tokenizer =
+            guarded(|| Tokenizer::from_bytes(json)).map_err(|error| corrupt(&error))?;
         // A file may bring padding or a shorter limit of its own; neither suits a mean of rows.
         tokenizer.with_padding(None);
         tokenizer
@@ -125,12 +127,11 @@ impl TextPreparer for StaticPreparer {
         checked_dimensions(options.dimensions, self.dimensions)?;
         let start = text.trim_start();
         let head = &start[..start.floor_char_boundary(MAX_BYTES)];
-        let encoding =
-            self.tokenizer
-                .encode_fast(head, false)
-                .map_err(|error| ModelError::Tokenize {
-                    detail: error.to_string(),
-                })?;
+        let encoding = guarded(|| self.tokenizer.encode_fast(head, false)).map_err(|error| {
+            ModelError::Tokenize {
+                detail: error.to_string(),
+            }
+        })?;
         let tokens: Vec<u32> = encoding
             .get_ids()
             .iter()
