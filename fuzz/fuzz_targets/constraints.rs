@@ -3,4 +3,4 @@
 #[path = "../../tests/fuzz/mod.rs"]
 mod fuzz;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::target("constraints")(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::drive("constraints", bytes));

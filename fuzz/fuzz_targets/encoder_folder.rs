@@ -3,4 +3,4 @@
 #[path = "../../tests/fuzz/mod.rs"]
 mod fuzz;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::target("encoder_folder")(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::drive("encoder_folder", bytes));

@@ -3,4 +3,4 @@
 #[path = "../../tests/fuzz/mod.rs"]
 mod fuzz;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::target("static_weights")(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::drive("static_weights", bytes));

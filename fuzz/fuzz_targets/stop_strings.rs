@@ -3,4 +3,4 @@
 #[path = "../../tests/fuzz/mod.rs"]
 mod fuzz;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::target("stop_strings")(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::drive("stop_strings", bytes));

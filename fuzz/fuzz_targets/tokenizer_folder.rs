@@ -3,4 +3,4 @@
 #[path = "../../tests/fuzz/mod.rs"]
 mod fuzz;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::target("tokenizer_folder")(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::drive("tokenizer_folder", bytes));
