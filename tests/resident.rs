@@ -39,11 +39,11 @@ fn keeps_little(test: &str) -> bool {
     false
 }
 
-/// A pool that lets a worker go as soon as it is idle.
+/// A pool that lets a worker go when it is told to, and not before.
 async fn pool() -> Pool {
     let settings = PoolConfig {
         probe: Arc::new(FixedProbe { total_mb: 4000 }),
-        idle_after: Duration::from_millis(20),
+        idle_after: Duration::from_secs(3600),
         ..PoolConfig::default()
     };
     Pool::start(settings).await.unwrap()
@@ -54,6 +54,7 @@ async fn pool() -> Pool {
 async fn load_and_unload(pool: &Pool, model: &ModelHandle<TextEmbedding>) -> u64 {
     model.embed("some text").await.unwrap();
     let loaded = resident();
+    pool.retire(model, Duration::from_secs(60)).await.unwrap();
     let gone = async {
         while pool.status().threads > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
