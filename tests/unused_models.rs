@@ -6,7 +6,7 @@
 mod universe;
 
 use modelpool::testing::{Point, Steering};
-use universe::{Universe, config};
+use universe::{PATIENCE, Universe, config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_unused_models_cost_no_thread_and_little_memory() {
@@ -20,8 +20,16 @@ async fn a_thousand_unused_models_cost_no_thread_and_little_memory() {
                 .unwrap()
         })
         .collect();
-    let status = universe.status();
+    // The supervisor answers when it has entered them all.
+    assert!(
+        universe
+            .health(PATIENCE)
+            .await
+            .supervisor_answered_in
+            .is_some()
+    );
     let grown = resident_bytes().saturating_sub(before);
+    let status = universe.status();
 
     assert_eq!(handles.len(), 1000);
     assert_eq!(status.threads, 0);

@@ -2,7 +2,7 @@
 //!
 //! Everything is counted twice over: in the pool itself, to be read through
 //! [`Pool::status`](super::Pool::status), and through the [`metrics`] facade, for whatever
-//! recorder the service has installed *before* it registers its models.
+//! recorder the service has installed *before* it asks its models.
 //!
 //! | name | kind | labels | meaning |
 //! | --- | --- | --- | --- |
@@ -27,10 +27,9 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 
@@ -160,8 +159,7 @@ impl PoolMetrics {
 
 /// A model's counters, live.
 pub(crate) struct ModelStats {
-    /// Written by callers, and apart from what workers write.
-    accepted: CachePadded<AtomicU64>,
+    accepted: AtomicU64,
     refused: AtomicU64,
     endings: [AtomicU64; Ending::ALL.len()],
     redelivered: AtomicU64,
@@ -170,7 +168,9 @@ pub(crate) struct ModelStats {
     loads: AtomicU64,
     worker_failures: AtomicU64,
     worker_stalls: AtomicU64,
-    recorder: Recorder,
+    model: String,
+    /// Made when something is first recorded: a model that nobody asks has no need of it.
+    recorder: OnceLock<Box<Recorder>>,
 }
 
 /// The facade's instruments, looked up once.
@@ -194,16 +194,10 @@ struct Recorder {
     abandoned: Gauge,
 }
 
-impl fmt::Debug for ModelStats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.snapshot().fmt(f)
-    }
-}
-
-impl ModelStats {
-    pub(crate) fn new(model: &str) -> Self {
+impl Recorder {
+    fn new(model: &str) -> Self {
         let model = model.to_owned();
-        let recorder = Recorder {
+        Self {
             endings: Ending::ALL.map(|ending| {
                 counter!("modelpool_requests_total", "model" => model.clone(), "ending" => ending.as_str())
             }),
@@ -224,9 +218,20 @@ impl ModelStats {
             load_resident_bytes: gauge!("modelpool_load_resident_bytes", "model" => model.clone()),
             release_resident_bytes: gauge!("modelpool_release_resident_bytes", "model" => model.clone()),
             workers: gauge!("modelpool_workers", "model" => model),
-        };
+        }
+    }
+}
+
+impl fmt::Debug for ModelStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.snapshot().fmt(f)
+    }
+}
+
+impl ModelStats {
+    pub(crate) fn new(model: &str) -> Self {
         Self {
-            accepted: CachePadded::new(AtomicU64::new(0)),
+            accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             endings: Default::default(),
             redelivered: AtomicU64::new(0),
@@ -235,8 +240,14 @@ impl ModelStats {
             loads: AtomicU64::new(0),
             worker_failures: AtomicU64::new(0),
             worker_stalls: AtomicU64::new(0),
-            recorder,
+            model: model.to_owned(),
+            recorder: OnceLock::new(),
         }
+    }
+
+    fn recorder(&self) -> &Recorder {
+        self.recorder
+            .get_or_init(|| Box::new(Recorder::new(&self.model)))
     }
 
     /// Counts one more request; its number is its id.
@@ -246,28 +257,28 @@ impl ModelStats {
 
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.recorder.refused.increment(1);
+        self.recorder().refused.increment(1);
     }
 
     pub(crate) fn ended(&self, ending: Ending, after: Duration) {
         self.endings[ending as usize].fetch_add(1, Ordering::Relaxed);
-        self.recorder.endings[ending as usize].increment(1);
-        self.recorder.request_seconds.record(after);
+        self.recorder().endings[ending as usize].increment(1);
+        self.recorder().request_seconds.record(after);
     }
 
     pub(crate) fn redelivered(&self) {
         self.redelivered.fetch_add(1, Ordering::Relaxed);
-        self.recorder.redelivered.increment(1);
+        self.recorder().redelivered.increment(1);
     }
 
     pub(crate) fn queued_for(&self, waited: Duration) {
-        self.recorder.queue_seconds.record(waited);
+        self.recorder().queue_seconds.record(waited);
     }
 
     pub(crate) fn stepped(&self, requests: usize, took: Duration) {
         self.steps.fetch_add(1, Ordering::Relaxed);
-        self.recorder.step_requests.record(requests as f64);
-        self.recorder.step_seconds.record(took);
+        self.recorder().step_requests.record(requests as f64);
+        self.recorder().step_seconds.record(took);
     }
 
     pub(crate) fn counted(&self, tokens: TokenCounts) {
@@ -277,42 +288,44 @@ impl ModelStats {
         // Nothing that can panic runs under the lock.
         *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) += tokens;
         let counts = [tokens.prompt, tokens.reused, tokens.generated];
-        for (counter, count) in self.recorder.tokens.iter().zip(counts) {
+        for (counter, count) in self.recorder().tokens.iter().zip(counts) {
             counter.increment(count);
         }
-        self.recorder.put_off.increment(tokens.put_off);
+        self.recorder().put_off.increment(tokens.put_off);
     }
 
     pub(crate) fn loaded(&self, took: Duration) {
         self.loads.fetch_add(1, Ordering::Relaxed);
-        self.recorder.load_seconds.record(took);
+        self.recorder().load_seconds.record(took);
     }
 
     pub(crate) fn load_measured(&self, resident_bytes: u64) {
-        self.recorder.load_resident_bytes.set(resident_bytes as f64);
+        self.recorder()
+            .load_resident_bytes
+            .set(resident_bytes as f64);
     }
 
     pub(crate) fn release_measured(&self, resident_bytes: u64) {
         let bytes = resident_bytes as f64;
-        self.recorder.release_resident_bytes.set(bytes);
+        self.recorder().release_resident_bytes.set(bytes);
     }
 
     pub(crate) fn worker_failed(&self) {
         self.worker_failures.fetch_add(1, Ordering::Relaxed);
-        self.recorder.worker_failures.increment(1);
+        self.recorder().worker_failures.increment(1);
     }
 
     pub(crate) fn worker_stalled(&self) {
         self.worker_stalls.fetch_add(1, Ordering::Relaxed);
-        self.recorder.worker_stalls.increment(1);
+        self.recorder().worker_stalls.increment(1);
     }
 
     pub(crate) fn abandoned(&self, count: usize) {
-        self.recorder.abandoned.set(count as f64);
+        self.recorder().abandoned.set(count as f64);
     }
 
     pub(crate) fn workers(&self, count: usize) {
-        self.recorder.workers.set(count as f64);
+        self.recorder().workers.set(count as f64);
     }
 
     pub(crate) fn snapshot(&self) -> PoolMetrics {

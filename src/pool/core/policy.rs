@@ -34,7 +34,7 @@ use model::{Breaker, Model, Phase, Saturation, Worker};
 pub struct Policy {
     config: PolicyConfig,
     rng: fastrand::Rng,
-    models: BTreeMap<ModelId, Model>,
+    models: BTreeMap<ModelId, Box<Model>>,
     workers: BTreeMap<WorkerId, Worker>,
     /// Workers that were given up and whose threads have not returned.
     abandoned: BTreeMap<WorkerId, ModelId>,
@@ -65,7 +65,7 @@ impl Policy {
 
     /// A model was registered.
     pub fn register(&mut self, id: ModelId, plan: ModelPlan) {
-        self.models.insert(id, Model::new(plan));
+        self.models.insert(id, Box::new(Model::new(plan)));
     }
 
     /// A model is gone, and all its workers with it, but for those that were given up.
