@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use modelpool::pool::core::{ItemStream, PoolError, Priority, RequestOptions};
 use modelpool::testing::{Recital, RecitalRequest, Steering};
+use tokio::sync::oneshot;
 
 use super::figures::{Seen, Tally};
 use super::models::{Asked, FAULTY, Model, POISON};
@@ -22,9 +23,15 @@ pub async fn ask(request: RequestPlan, model: &Model, tally: &Tally) -> Seen {
         }
         Patience::AbortedAfter(time) => {
             let (model, tally) = (model.clone(), tally.clone());
-            let task = tokio::spawn(async move { answer(request, model, &tally).await });
+            let (begin, begun) = oneshot::channel();
+            let task = tokio::spawn(async move {
+                let _ = begin.send(());
+                answer(request, model, &tally).await
+            });
             let abort = task.abort_handle();
             let aborting = async {
+                // A task that is aborted before it was ever run has asked for nothing.
+                let _ = begun.await;
                 tokio::time::sleep(time).await;
                 abort.abort();
             };

@@ -17,6 +17,7 @@ use super::capability::Capability;
 use super::error::PoolError;
 use super::job::{Job, JobParts, Priority, ReplyPort};
 use super::lanes::Lanes;
+use super::metrics::{Ending, ModelStats};
 use super::permits::Permit;
 use super::registration::Registration;
 use super::shared::offload;
@@ -297,7 +298,9 @@ impl<C: Capability> Admission<C> {
         self.accepted.elapsed()
     }
 
-    /// Does what must be done before the request can be sent, within its deadline.
+    /// Does what must be done before the request can be sent, within its deadline. A request that
+    /// ends here because that has passed, or because its caller goes away, counts like any other;
+    /// one that turns out not to make sense was never accepted.
     ///
     /// # Errors
     /// [`PoolError::DeadlineExceeded`] if the work takes too long, else what the work ends with.
@@ -305,9 +308,14 @@ impl<C: Capability> Admission<C> {
         &self,
         work: impl Future<Output = Result<T, PoolError>>,
     ) -> Result<T, PoolError> {
-        tokio::time::timeout_at(self.deadline.into(), work)
-            .await
-            .unwrap_or_else(|_| Err(self.expired()))
+        let mut unsent = Unsent {
+            stats: self.registration.lanes.stats(),
+            accepted: self.accepted,
+            ending: Some(Ending::Cancelled),
+        };
+        let prepared = tokio::time::timeout_at(self.deadline.into(), work).await;
+        unsent.ending = prepared.is_err().then_some(Ending::Expired);
+        prepared.unwrap_or_else(|_| Err(self.expired()))
     }
 
     /// Sends the request and waits for its one answer.
@@ -370,6 +378,22 @@ impl<C: Capability> Admission<C> {
         PoolError::DeadlineExceeded {
             model: self.registration.info.name.clone(),
             allowed: self.allowed,
+        }
+    }
+}
+
+/// Counts a request that ends before it could be sent.
+struct Unsent<'a> {
+    stats: &'a ModelStats,
+    accepted: Instant,
+    ending: Option<Ending>,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Some(ending) = self.ending {
+            self.stats.accepted();
+            self.stats.ended(ending, self.accepted.elapsed());
         }
     }
 }
