@@ -40,15 +40,15 @@ async fn it_answers_a_conversation_and_reads_only_what_is_new_of_it() {
         ChatMessage::system("You are a terse assistant."),
         ChatMessage::user("What is the capital of France?"),
     ];
-    let first = within(model.chat(talk.clone(), up_to(24))).await.unwrap();
+    let first = within(model.chat(talk.clone(), up_to(120))).await.unwrap();
     let first = within(first.collect()).await.unwrap();
     let answer = &first.answers[0];
     assert!(answer.text.contains("Paris"), "{answer:?}");
-    assert_eq!(answer.finish, FinishReason::Stop);
+    assert_eq!(answer.finish, FinishReason::Stop, "{answer:?}");
 
     talk.push(ChatMessage::assistant(&answer.text));
     talk.push(ChatMessage::user("And of Italy?"));
-    let second = within(model.chat(talk, up_to(24))).await.unwrap();
+    let second = within(model.chat(talk, up_to(120))).await.unwrap();
     let second = within(second.collect()).await.unwrap();
     let (before, now) = (first.summary.usage, second.summary.usage);
     assert_eq!(before.cached_tokens, 0);
