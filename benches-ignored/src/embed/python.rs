@@ -18,6 +18,9 @@ pub fn onnxruntime(arguments: &Arguments, folder: &Path) -> Result<Peer, Failure
     let python = peers::provide("embed", arguments.python.as_deref())?;
     let file = made("all-MiniLM-L6-v2.onnx");
     if !file.is_file() {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         eprintln!("peers: writing {}", file.display());
         peers::run_script(&python, "embed_export.py", [folder, file.as_path()])?;
     }
