@@ -11,6 +11,7 @@
 )]
 #![deny(unsafe_code)]
 
+pub mod images;
 mod kernels;
 pub mod language;
 pub mod model;

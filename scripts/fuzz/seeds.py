@@ -5,8 +5,10 @@
 Needs nothing but Python. The targets themselves are in tests/fuzz.
 """
 
+import base64
 import json
 import struct
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,6 +170,27 @@ def hub_seeds():
     write("hub_answers", "refused.http", b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")
 
 
+def png(width, height, pixels):
+    """A PNG of RGB pixels."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    row = 3 * width
+    rows = b"".join(b"\0" + pixels[row * y:row * (y + 1)] for y in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
+            + chunk(b"IEND", b""))
+
+
+def tiff_entries(width, height):
+    """A directory of one strip of RGB pixels that follow it."""
+    entries = [(256, width), (257, height), (258, 8), (259, 1), (262, 2), (273, 0), (277, 3),
+               (278, height), (279, 3 * width * height)]
+    end = 8 + 2 + 12 * len(entries) + 4
+    packed = b"".join(struct.pack("<HHII", tag, 4, 1, end if tag == 273 else value)
+                      for tag, value in entries)
+    return struct.pack("<H", len(entries)) + packed + b"\0\0\0\0"
+
+
 def input_seeds():
     write("options", "generation.json", json.dumps({
         "max_tokens": 16, "temperature": 0.7, "top_k": 40, "top_p": 0.9, "min_p": 0.05,
@@ -190,6 +213,20 @@ def input_seeds():
     write("templates", "macro.jinja", b"{%- macro turn(m, n=1) -%}{{ m.role.upper() ~ n }}{%- endmacro -%}"
           b"{% set ns = namespace(i=0) %}{% for m in messages if m.role != 'system' %}"
           b"{% set ns.i = ns.i + 1 %}{{ turn(m, ns.i) }}{% endfor %}{{ raise_exception('no') if not messages }}")
+    pixels = struct.pack("<3B", 10, 20, 30) * 6
+    write("pictures", "plain.png", png(3, 2, pixels))
+    write("pictures", "plain.bmp", b"BM" + struct.pack("<IHHI", 54 + 24, 0, 0, 54)
+          + struct.pack("<IiiHHIIiiII", 40, 3, 2, 1, 24, 0, 24, 0, 0, 0, 0)
+          + (pixels[:9] + b"\0\0\0") * 2)
+    write("pictures", "plain.gif", b"GIF89a" + struct.pack("<HHBBB", 2, 2, 0x80, 0, 0)
+          + b"\xff\x00\x00\x00\x00\xff" + b"," + struct.pack("<HHHHB", 0, 0, 2, 2, 0)
+          + b"\x02\x03\x44\x34\x05\x00;")
+    write("pictures", "plain.tiff", b"II*\0\x08\0\0\0" + tiff_entries(3, 2) + pixels)
+    text = base64.b64encode(png(3, 2, pixels))
+    write("picture_texts", "plain.txt", text)
+    write("picture_texts", "data.txt", b"data:image/png;base64," + text)
+    write("picture_texts", "url.txt", b"http://[::ffff:127.0.0.1]:80/cat.png?a=b#c")
+    write("picture_texts", "source.json", b'{"bytes": [1, 2, 3]}')
     write("constraints", "schema.json", b'\x00{"type": "object", "properties": {"a": {"type": "integer"},'
           b' "b": {"enum": ["x", "y"]}}, "required": ["a"]}')
     write("constraints", "regex.txt", b"\x01[a-z]{2,5}(, [0-9]+)*")

@@ -7,13 +7,14 @@ mod hub;
 mod inputs;
 #[allow(dead_code, reason = "the fuzzer brings mutations of its own")]
 pub mod mutation;
+mod pictures;
 
 /// A function under test.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names that the fuzzer's programs and the corpus's folders have.
 #[allow(dead_code, reason = "each of the fuzzer's programs drives one")]
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("gguf", files::gguf),
     ("gguf_model", files::gguf_model),
     ("static_weights", files::static_weights),
@@ -28,6 +29,8 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("stop_strings", inputs::stop_strings),
     ("templates", inputs::templates),
     ("constraints", inputs::constraints),
+    ("pictures", pictures::pictures),
+    ("picture_texts", pictures::picture_texts),
 ];
 
 /// Runs a target for the fuzzer, which would take any panic for a crash: one that is caught, as

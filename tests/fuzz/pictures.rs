@@ -1,0 +1,32 @@
+//! Pictures, and the texts that stand for them.
+
+use modelpool::images::{ImageLimits, ImageSource};
+
+/// Small, so that a fuzzer spends its time on reading and not on painting.
+fn limits() -> ImageLimits {
+    ImageLimits::default()
+        .max_bytes(1 << 20)
+        .max_pixels(1 << 16)
+        .max_decoded_bytes(1 << 22)
+}
+
+/// A file of any format.
+pub fn pictures(bytes: &[u8]) {
+    let limits = limits();
+    if let Ok(picture) = ImageSource::bytes(bytes).load(&limits) {
+        let (width, height) = (u64::from(picture.width()), u64::from(picture.height()));
+        assert!(width * height <= limits.max_pixels);
+        assert_eq!(picture.pixels().len() as u64, 3 * width * height);
+        let again = picture.to_png().expect("a picture can be written");
+        let again = ImageSource::bytes(again).load(&ImageLimits::default());
+        assert_eq!(again.ok(), Some(picture));
+    }
+}
+
+/// Base64, data URLs, and addresses as far as they can be judged without asking anybody.
+pub fn picture_texts(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = ImageSource::base64(text.clone()).load(&limits());
+    let _ = ImageSource::url(text).check(&limits());
+    let _ = serde_json::from_slice::<ImageSource>(bytes);
+}
