@@ -8,6 +8,7 @@ mod fields;
 pub(crate) mod files;
 mod gguf;
 mod guarded;
+mod onnx;
 mod static_embedding;
 mod stored;
 
@@ -15,5 +16,6 @@ pub use decoder::{CacheFormat, DecoderFiles, DecoderOptions, DecoderWeights, Tex
 pub use encoder::{EncoderFolder, EncoderPreparer, EncoderWeights, TextEncoder};
 pub use error::ModelError;
 pub use gguf::{Gguf, GgufStrings, GgufTensor, GgufType};
+pub use onnx::{OnnxArray, OnnxModel};
 pub use static_embedding::{StaticEmbedder, StaticFolder, StaticPreparer, StaticWeights};
 pub use stored::StoredWeights;

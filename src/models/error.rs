@@ -104,6 +104,22 @@ pub enum ModelError {
         /// What is wrong with its value.
         detail: String,
     },
+    /// A graph uses an operator, or a setting of one, that is not supported.
+    #[error("operator {operator} is not supported: {detail}")]
+    UnsupportedOperator {
+        /// The operator, as the file names it.
+        operator: String,
+        /// What of it is not supported.
+        detail: String,
+    },
+    /// An operator of a graph does not fit what it was given.
+    #[error("{node}: {detail}")]
+    Operator {
+        /// What the operator makes, as the file names it.
+        node: String,
+        /// What does not fit.
+        detail: String,
+    },
     /// A decoder was given a step that it cannot run.
     #[error("sequence {sequence} cannot be run: {detail}")]
     InvalidStep {

