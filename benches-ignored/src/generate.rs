@@ -1,4 +1,4 @@
-//! SmolLM2-135M-Instruct from its GGUF file, served by modelpool and run by llama.cpp.
+//! Language models from their GGUF files, served by modelpool and run by llama.cpp.
 //!
 //! Both get the same tokens, take the likeliest token always, and have as many threads.
 
@@ -23,7 +23,7 @@ use crate::turns::{self, Contender, Table};
 use pooled::{Gaps, Pooled};
 
 /// Streams that run side by side.
-const STREAMS: usize = 8;
+const STREAMS: usize = 16;
 /// Tokens of one stream, prompt and answer together.
 const CONTEXT: usize = 1024;
 /// Tokens of a prompt of which only the answer is measured.
@@ -34,6 +34,9 @@ const LONG: usize = 512;
 /// Everything that one run of the suite found.
 #[derive(Debug, Serialize)]
 struct Report {
+    #[serde(skip)]
+    suite: &'static str,
+    model: &'static str,
     environment: Environment,
     threads: usize,
     file_mib: f64,
@@ -44,16 +47,34 @@ struct Report {
     gaps: Vec<Gaps>,
 }
 
-/// Runs the suite, prints its tables and keeps them.
+/// Runs the suite on SmolLM2, prints its tables and keeps them.
 ///
 /// # Errors
 /// A contender that cannot be started or fails.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let file = real_models::smollm2();
+    let model = "SmolLM2-135M-Instruct, the GGUF file as it comes (Q4_1 with Q8_0 embeddings)";
+    measure(arguments, "generate", model, &real_models::smollm2())
+}
+
+/// Runs it on Gemma 3.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_gemma(arguments: &Arguments) -> Result<(), Failure> {
+    let model = "Gemma 3 270M, Q4_K_M (most of it Q8_0 and Q5_0)";
+    measure(arguments, "generate-gemma", model, &real_models::gemma3())
+}
+
+fn measure(
+    arguments: &Arguments,
+    suite: &'static str,
+    model: &'static str,
+    file: &Path,
+) -> Result<(), Failure> {
     let mut environment = Environment::observe(&["modelpool", "pulp"]);
     let mut neighbours = Neighbours::watch()?;
-    let pooled = Pooled::start(&file, arguments.threads, STREAMS, CONTEXT)?;
-    let llama = RefCell::new(llama_cpp(arguments, &file)?);
+    let pooled = Pooled::start(file, arguments.threads, STREAMS, CONTEXT)?;
+    let llama = RefCell::new(llama_cpp(arguments, file)?);
     {
         let mut peer = llama.borrow_mut();
         environment.add(peer.versions());
@@ -66,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let tokens = if arguments.quick { 24 } else { 96 };
     let fresh = RefCell::new(Fresh(1));
     let mut tables = Vec::new();
-    for streams in [1, 4, STREAMS] {
+    for streams in [1, 4, 8, STREAMS] {
         let prompts = || -> Vec<Vec<u32>> {
             let mut fresh = fresh.borrow_mut();
             (0..streams).map(|_| fresh.prompt(SHORT)).collect()
@@ -120,9 +141,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     environment.conclude();
     let report = Report {
+        suite,
+        model,
         environment,
         threads: arguments.threads,
-        file_mib: std::fs::metadata(&file)?.len() as f64 / f64::from(1 << 20),
+        file_mib: std::fs::metadata(file)?.len() as f64 / f64::from(1 << 20),
         resident_mib: peers::resident_mib(std::process::id())?,
         peer_resident_mib: llama.borrow().resident_mib()?,
         tables,
@@ -149,7 +172,7 @@ impl Fresh {
                 .0
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            // Ordinary tokens of SmolLM2's vocabulary.
+            // Ordinary tokens of either vocabulary.
             1000 + u32::try_from(self.0 >> 33).unwrap_or(0) % 40_000
         };
         (0..tokens).map(|_| next()).collect()
@@ -164,8 +187,8 @@ impl Report {
             values.written(|ms| format!("{ms:.1}"))
         };
         let markdown = format!(
-            "# generate\n\n\
-             SmolLM2-135M-Instruct, the GGUF file as it comes (Q4_1 with Q8_0 embeddings), {threads} \
+            "# {suite}\n\n\
+             {model}, {threads} \
              threads for each contender, the likeliest token always. The contenders take turns; \
              figures are the median of the turns [lowest–highest]; *modelpool ÷ this* is taken turn \
              by turn. Prompts are random tokens, {SHORT} before a decoding; what is decoded is \
@@ -181,6 +204,8 @@ impl Report {
              The file has {file:.0} MiB. Resident after all of this: modelpool {ours:.0} MiB (with this \
              harness), llama.cpp {theirs:.0} MiB (with Python), both with caches for {STREAMS} × \
              {CONTEXT} tokens.\n",
+            suite = self.suite,
+            model = self.model,
             threads = self.threads,
             environment = self.environment.to_markdown(),
             tables = tables.join("\n"),
@@ -194,9 +219,9 @@ impl Report {
             ours = self.resident_mib,
             theirs = self.peer_resident_mib,
         );
-        let plots = ["1", "4", "8", "read"].into_iter().zip(&self.tables);
+        let plots = ["1", "4", "8", "16", "read"].into_iter().zip(&self.tables);
         Page {
-            name: "generate",
+            name: self.suite,
             report: self,
             markdown,
             plots: plots.map(|(end, table)| (end, table.plot())).collect(),

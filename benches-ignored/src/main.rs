@@ -65,6 +65,11 @@ const SUITES: &[Suite] = &[
         run: generate::run,
     },
     Suite {
+        name: "generate-gemma",
+        about: "the same with Gemma 3 270M",
+        run: generate::run_gemma,
+    },
+    Suite {
         name: "memory",
         about: "resident set of a process that serves all-MiniLM-L6-v2",
         run: memory::run,
