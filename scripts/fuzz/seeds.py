@@ -170,6 +170,33 @@ def hub_seeds():
     write("hub_answers", "refused.http", b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")
 
 
+def onnx(nodes, tensors=()):
+    """An ONNX file of (operator, inputs, output, attributes) nodes from x to y, by its wire format."""
+    def field(number, content):
+        if isinstance(content, int):
+            return varint(number << 3) + varint(content)
+        return varint(number << 3 | 2) + varint(len(content)) + content
+
+    def varint(count):
+        return bytes([count]) if count < 128 else bytes([count & 127 | 128]) + varint(count >> 7)
+
+    def attribute(name, value):
+        ints = value if isinstance(value, (list, tuple)) else None
+        body = b"".join(field(8, int_) for int_ in ints) if ints else field(3, value)
+        return field(1, name) + body + field(20, 7 if ints else 2)
+
+    graph = b""
+    for operator, inputs, output, attributes in nodes:
+        node = b"".join(field(1, name) for name in inputs) + field(2, output) + field(4, operator)
+        node += b"".join(field(5, attribute(*item)) for item in attributes.items())
+        graph += field(1, node)
+    for name, shape, values in tensors:
+        tensor = b"".join(field(1, side) for side in shape) + field(2, 1) + field(8, name)
+        graph += field(5, tensor + field(9, struct.pack(f"<{len(values)}f", *values)))
+    graph += field(11, field(1, b"x")) + field(12, field(1, b"y"))
+    return field(7, graph) + field(8, field(2, 11))
+
+
 def png(width, height, pixels):
     """A PNG of RGB pixels."""
     def chunk(kind, data):
@@ -213,6 +240,19 @@ def input_seeds():
     write("templates", "macro.jinja", b"{%- macro turn(m, n=1) -%}{{ m.role.upper() ~ n }}{%- endmacro -%}"
           b"{% set ns = namespace(i=0) %}{% for m in messages if m.role != 'system' %}"
           b"{% set ns.i = ns.i + 1 %}{{ turn(m, ns.i) }}{% endfor %}{{ raise_exception('no') if not messages }}")
+    write("onnx", "convolution.onnx", onnx(
+        [(b"Conv", [b"x", b"w", b"b"], b"c", {b"pads": [1, 1, 1, 1], b"strides": [2, 2]}),
+         (b"Relu", [b"c"], b"r", {}), (b"MaxPool", [b"r"], b"p", {b"kernel_shape": [2, 2]}),
+         (b"ReduceMean", [b"p"], b"m", {b"axes": [2, 3], b"keepdims": 1}),
+         (b"Squeeze", [b"m"], b"s", {b"axes": [2, 3]}), (b"MatMul", [b"s", b"v"], b"l", {}),
+         (b"Softmax", [b"l"], b"y", {b"axis": 1})],
+        [(b"w", [2, 2, 3, 3], [0.1] * 36), (b"b", [2], [0.5, 1.0]), (b"v", [2, 3], [1.0] * 6)]))
+    write("onnx", "elementwise.onnx", onnx(
+        [(b"Mul", [b"w", b"w"], b"k", {}), (b"Add", [b"x", b"k"], b"a", {}),
+         (b"ConvTranspose", [b"a", b"t"], b"u", {b"strides": [2, 2]}),
+         (b"Concat", [b"u", b"u"], b"j", {b"axis": 1}),
+         (b"Transpose", [b"j"], b"y", {b"perm": [0, 2, 3, 1]})],
+        [(b"w", [2, 1, 1], [0.5, 2.0]), (b"t", [2, 1, 2, 2], [0.25] * 8)]))
     pixels = struct.pack("<3B", 10, 20, 30) * 6
     write("pictures", "plain.png", png(3, 2, pixels))
     write("pictures", "plain.bmp", b"BM" + struct.pack("<IHHI", 54 + 24, 0, 0, 54)

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use modelpool::TextTokenizer;
 use modelpool::models::{
-    DecoderFiles, DecoderOptions, EncoderFolder, Gguf, StaticFolder, StaticWeights,
+    DecoderFiles, DecoderOptions, EncoderFolder, Gguf, OnnxArray, OnnxModel, StaticFolder,
+    StaticWeights,
 };
 use modelpool::pool::capabilities::text_embedding::{EmbedOptions, TextPreparer};
 
@@ -15,6 +16,16 @@ use super::folder::Folder;
 const LOADED_AT_MOST: u64 = 1 << 20;
 
 const TEXT: &str = "It's 10°C — “Straße”, naïve 日本語\n\t👩‍👩‍👧 end";
+
+/// An ONNX file: read, and run on a small picture.
+pub fn onnx(bytes: &[u8]) {
+    let Ok(model) = OnnxModel::from_bytes("fuzz.onnx", bytes) else {
+        return;
+    };
+    let _ = model.metadata("character");
+    let picture = OnnxArray::new(vec![1, 2, 4, 4], vec![0.5; 32]).expect("a full array");
+    let _ = model.run(&[picture]);
+}
 
 /// A GGUF header: all of its entries and tensors are looked at.
 pub fn gguf(bytes: &[u8]) {

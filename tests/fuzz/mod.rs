@@ -14,7 +14,7 @@ pub type Target = fn(&[u8]);
 
 /// All of them, by the names that the fuzzer's programs and the corpus's folders have.
 #[allow(dead_code, reason = "each of the fuzzer's programs drives one")]
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("gguf", files::gguf),
     ("gguf_model", files::gguf_model),
     ("static_weights", files::static_weights),
@@ -29,6 +29,7 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("stop_strings", inputs::stop_strings),
     ("templates", inputs::templates),
     ("constraints", inputs::constraints),
+    ("onnx", files::onnx),
     ("pictures", pictures::pictures),
     ("picture_texts", pictures::picture_texts),
 ];

@@ -76,4 +76,6 @@ fn inputs_that_do_not_fit_are_refused_and_name_the_place() {
         );
     }
     assert!(OnnxArray::new(vec![usize::MAX, 2], Vec::new()).is_none());
+    // Nothing in it, but sides whose product no machine can count.
+    assert!(OnnxArray::new(vec![0, 1, 1 << 40, 1 << 40], Vec::new()).is_none());
 }

@@ -61,10 +61,12 @@ impl OnnxArray {
     }
 }
 
-/// How many elements a shape has, if that is bearable.
+/// How many elements a shape has, if that is bearable. Sides beside an empty one must be so, too: some
+/// of them are multiplied without the empty one.
 pub(super) fn elements(shape: &[usize]) -> Option<usize> {
-    let count = shape
-        .iter()
-        .try_fold(1usize, |count, &side| count.checked_mul(side))?;
-    (count <= MAX_ELEMENTS).then_some(count)
+    let bearable = shape.iter().try_fold(1usize, |count, &side| {
+        let count = count.checked_mul(side.max(1))?;
+        (count <= MAX_ELEMENTS).then_some(count)
+    })?;
+    Some(if shape.contains(&0) { 0 } else { bearable })
 }
