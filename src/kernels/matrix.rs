@@ -98,12 +98,17 @@ impl Matrix {
         })
     }
 
-    /// How many bytes [`Self::from_ggml`] will take on this machine; `None` if it would refuse.
-    pub(crate) fn estimated_bytes(kind: GgmlType, rows: usize, columns: usize) -> Option<u64> {
+    /// How many bytes [`Self::from_ggml`] will take; `None` if it would refuse.
+    pub(crate) fn estimated_bytes(
+        cpu: Cpu,
+        kind: GgmlType,
+        rows: usize,
+        columns: usize,
+    ) -> Option<u64> {
         kind.row_bytes(columns)?.checked_mul(rows)?;
         let bytes = match Form::of(kind) {
             Some(form) => form.matrix_bytes(rows, columns)?,
-            None => Floats::matrix_bytes(Cpu::detect(), kind, rows, columns)?,
+            None => Floats::matrix_bytes(cpu, kind, rows, columns)?,
         };
         u64::try_from(bytes).ok()
     }

@@ -83,10 +83,11 @@ impl fmt::Debug for Linear {
     }
 }
 
-/// How many bytes a tensor of this type and shape takes once loaded; `None` if it is refused.
+/// How many bytes a tensor of this type and shape takes once loaded on this machine; `None` if it is
+/// refused.
 #[must_use]
 pub fn estimated_bytes(kind: u32, rows: usize, columns: usize) -> Option<u64> {
-    Matrix::estimated_bytes(GgmlType::from_id(kind)?, rows, columns)
+    Matrix::estimated_bytes(Cpu::detect(), GgmlType::from_id(kind)?, rows, columns)
 }
 
 /// Columns and bytes of a block of this type; `None` if it is not known.

@@ -313,7 +313,7 @@ impl<'a> Builder<'a> {
     ) -> Result<[Matrix; N], ModelError> {
         let kind = self.check(name, &[parts.iter().sum(), columns])?;
         for rows in parts {
-            let bytes = Matrix::estimated_bytes(kind, rows, columns);
+            let bytes = Matrix::estimated_bytes(self.cpu, kind, rows, columns);
             let bytes = bytes.ok_or_else(|| unsupported(name, kind))?;
             self.bytes = self.bytes.saturating_add(bytes);
         }
