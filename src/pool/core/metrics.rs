@@ -250,6 +250,11 @@ impl ModelStats {
             .get_or_init(|| Box::new(Recorder::new(&self.model)))
     }
 
+    /// Makes the instruments, if nothing has been recorded yet.
+    pub(crate) fn prepare(&self) {
+        self.recorder();
+    }
+
     /// Counts one more request; its number is its id.
     pub(crate) fn accepted(&self) -> JobId {
         JobId(self.accepted.fetch_add(1, Ordering::Relaxed) + 1)

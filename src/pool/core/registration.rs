@@ -451,6 +451,9 @@ impl<C: Capability> AnyModel for Registration<C> {
         reservation: Reservation,
         supervisor: ActorCell,
     ) -> BoxFuture<'static, Result<(WorkerHandle, Arc<WorkerBoard>), PoolError>> {
+        // Made by the supervisor's thread, not by whichever records first: a service may have a
+        // recorder of its own there.
+        self.lanes.stats().prepare();
         Box::pin(async move {
             // The number first: the operating system shows only the first 15 bytes of a thread's name.
             let name = format!("mp{worker}-{}", self.info.name);
