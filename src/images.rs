@@ -4,7 +4,7 @@
 //! [load](ImageSource::load) one reads or fetches it, decodes it, turns it as its EXIF data say, and
 //! lays what is transparent on white. PNG, JPEG, WebP, GIF (the first frame), BMP and TIFF are read; 16-bit
 //! and grey ones become 8-bit RGB. Sizes are checked before anything of that size is taken from memory,
-//! by [`ImageLimits`].
+//! by [`ImageLimits`]. An [`ImagePreprocessor`] then makes of a picture what a model takes.
 //!
 //! ```
 //! use modelpool::images::{ImageLimits, ImageSource, RgbImage};
@@ -26,9 +26,12 @@ mod error;
 mod fetch;
 mod limits;
 mod picture;
+mod preprocess;
+pub(crate) mod resample;
 mod source;
 
 pub use error::ImageError;
 pub use limits::ImageLimits;
 pub use picture::RgbImage;
+pub use preprocess::{ImagePreprocessor, PixelTensor};
 pub use source::ImageSource;

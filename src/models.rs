@@ -4,7 +4,7 @@ mod checkpoint;
 mod decoder;
 mod encoder;
 mod error;
-mod fields;
+pub(crate) mod fields;
 pub(crate) mod files;
 mod gguf;
 mod guarded;

@@ -6,6 +6,8 @@ mod addresses;
 mod decoding;
 #[path = "images/drawing.rs"]
 mod drawing;
+#[path = "images/preprocessing.rs"]
+mod preprocessing;
 #[path = "images/server.rs"]
 mod server;
 #[path = "images/sources.rs"]

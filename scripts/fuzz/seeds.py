@@ -267,6 +267,10 @@ def input_seeds():
     write("picture_texts", "data.txt", b"data:image/png;base64," + text)
     write("picture_texts", "url.txt", b"http://[::ffff:127.0.0.1]:80/cat.png?a=b#c")
     write("picture_texts", "source.json", b'{"bytes": [1, 2, 3]}')
+    write("preprocessor", "clip.json", b'{"image_processor_type": "CLIPImageProcessor", "size": 4, "resample": 3,'
+          b' "crop_size": {"height": 3, "width": 6}, "image_mean": [0.5, 0.4, 0.3], "image_std": 0.2}')
+    write("preprocessor", "efficientnet.json", b'{"image_processor_type": "EfficientNetImageProcessor", "size": [2, 9],'
+          b' "resample": 1, "rescale_factor": 0.0078, "rescale_offset": true, "do_normalize": false}')
     write("constraints", "schema.json", b'\x00{"type": "object", "properties": {"a": {"type": "integer"},'
           b' "b": {"enum": ["x", "y"]}}, "required": ["a"]}')
     write("constraints", "regex.txt", b"\x01[a-z]{2,5}(, [0-9]+)*")

@@ -65,6 +65,19 @@ impl RgbImage {
         })
     }
 
+    /// The same where the caller has counted.
+    pub(super) fn of_size(width: u32, height: u32, pixels: Vec<u8>) -> Self {
+        debug_assert_eq!(
+            pixels.len() as u64,
+            u64::from(width) * u64::from(height) * 3
+        );
+        Self {
+            width,
+            height,
+            pixels,
+        }
+    }
+
     /// Pixels in a row.
     pub fn width(&self) -> u32 {
         self.width

@@ -9,20 +9,20 @@ const MAX_COUNT: u64 = 1 << 24;
 
 /// A configuration file's content, with its name for error messages.
 #[derive(Debug, Clone)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
     file: String,
     value: Value,
 }
 
 impl Fields {
-    pub(super) fn new(file: impl Into<String>, value: Value) -> Self {
+    pub(crate) fn new(file: impl Into<String>, value: Value) -> Self {
         Self {
             file: file.into(),
             value,
         }
     }
 
-    pub(super) fn invalid(&self, field: &str, detail: impl Into<String>) -> ModelError {
+    pub(crate) fn invalid(&self, field: &str, detail: impl Into<String>) -> ModelError {
         ModelError::InvalidConfig {
             file: self.file.clone(),
             field: field.to_owned(),
@@ -31,12 +31,12 @@ impl Fields {
     }
 
     /// A field's value; `null` is as good as absent.
-    pub(super) fn get(&self, field: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, field: &str) -> Option<&Value> {
         self.value.get(field).filter(|value| !value.is_null())
     }
 
     /// An object within this one.
-    pub(super) fn within(&self, field: &str) -> Option<Self> {
+    pub(crate) fn within(&self, field: &str) -> Option<Self> {
         self.get(field)
             .filter(|value| value.is_object())
             .map(|value| Self {
@@ -45,7 +45,7 @@ impl Fields {
             })
     }
 
-    pub(super) fn text(&self, field: &str) -> Result<Option<&str>, ModelError> {
+    pub(crate) fn text(&self, field: &str) -> Result<Option<&str>, ModelError> {
         self.get(field)
             .map(|value| {
                 value
@@ -55,7 +55,7 @@ impl Fields {
             .transpose()
     }
 
-    pub(super) fn flag(&self, field: &str, default: bool) -> Result<bool, ModelError> {
+    pub(crate) fn flag(&self, field: &str, default: bool) -> Result<bool, ModelError> {
         self.get(field).map_or(Ok(default), |value| {
             value
                 .as_bool()
@@ -63,7 +63,7 @@ impl Fields {
         })
     }
 
-    pub(super) fn number(&self, field: &str) -> Result<Option<f64>, ModelError> {
+    pub(crate) fn number(&self, field: &str) -> Result<Option<f64>, ModelError> {
         self.get(field)
             .map(|value| {
                 value
@@ -75,7 +75,7 @@ impl Fields {
     }
 
     /// A whole number that may be 0.
-    pub(super) fn whole(&self, field: &str) -> Result<Option<usize>, ModelError> {
+    pub(crate) fn whole(&self, field: &str) -> Result<Option<usize>, ModelError> {
         self.get(field)
             .map(|value| {
                 value
@@ -93,7 +93,7 @@ impl Fields {
     }
 
     /// A whole number that may not be 0.
-    pub(super) fn count(&self, field: &str) -> Result<Option<usize>, ModelError> {
+    pub(crate) fn count(&self, field: &str) -> Result<Option<usize>, ModelError> {
         match self.whole(field)? {
             Some(0) => Err(self.invalid(field, "0 is too few")),
             other => Ok(other),
@@ -101,7 +101,7 @@ impl Fields {
     }
 
     /// The first of several names of a whole number that must be there.
-    pub(super) fn required(&self, names: &[&str]) -> Result<usize, ModelError> {
+    pub(crate) fn required(&self, names: &[&str]) -> Result<usize, ModelError> {
         for name in names {
             if let Some(count) = self.count(name)? {
                 return Ok(count);
@@ -112,7 +112,7 @@ impl Fields {
     }
 
     /// Fails unless the field is absent or has the one value that is supported.
-    pub(super) fn only(&self, field: &str, supported: &Value) -> Result<(), ModelError> {
+    pub(crate) fn only(&self, field: &str, supported: &Value) -> Result<(), ModelError> {
         match self.get(field) {
             Some(value) if value != supported => Err(self.invalid(
                 field,

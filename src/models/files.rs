@@ -73,7 +73,7 @@ pub(crate) fn read(path: &Path, format: &'static str) -> Result<Vec<u8>, ModelEr
 }
 
 /// Reads a JSON file.
-pub(super) fn read_json(path: &Path, format: &'static str) -> Result<Value, ModelError> {
+pub(crate) fn read_json(path: &Path, format: &'static str) -> Result<Value, ModelError> {
     let bytes = read(path, format)?;
     serde_json::from_slice(&bytes).map_err(|error| ModelError::Corrupt {
         path: path.to_owned(),

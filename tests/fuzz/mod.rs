@@ -14,7 +14,7 @@ pub type Target = fn(&[u8]);
 
 /// All of them, by the names that the fuzzer's programs and the corpus's folders have.
 #[allow(dead_code, reason = "each of the fuzzer's programs drives one")]
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("gguf", files::gguf),
     ("gguf_model", files::gguf_model),
     ("static_weights", files::static_weights),
@@ -32,6 +32,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("onnx", files::onnx),
     ("pictures", pictures::pictures),
     ("picture_texts", pictures::picture_texts),
+    ("preprocessor", pictures::preprocessor),
 ];
 
 /// Runs a target for the fuzzer, which would take any panic for a crash: one that is caught, as

@@ -1,6 +1,6 @@
 //! Pictures, and the texts that stand for them.
 
-use modelpool::images::{ImageLimits, ImageSource};
+use modelpool::images::{ImageLimits, ImagePreprocessor, ImageSource, RgbImage};
 
 /// Small, so that a fuzzer spends its time on reading and not on painting.
 fn limits() -> ImageLimits {
@@ -29,4 +29,18 @@ pub fn picture_texts(bytes: &[u8]) {
     let _ = ImageSource::base64(text.clone()).load(&limits());
     let _ = ImageSource::url(text).check(&limits());
     let _ = serde_json::from_slice::<ImageSource>(bytes);
+}
+
+/// A preprocessor's configuration, and what it makes of a small picture.
+pub fn preprocessor(bytes: &[u8]) {
+    let Ok(preprocessor) = ImagePreprocessor::from_json(&String::from_utf8_lossy(bytes)) else {
+        return;
+    };
+    let pixels = (0..5 * 3 * 3).map(|value| value * 5).collect();
+    let picture = RgbImage::new(5, 3, pixels).expect("a full picture");
+    if let Ok(tensor) = preprocessor.run(&picture) {
+        let [channels, height, width] = tensor.shape();
+        assert_eq!(tensor.values().len(), channels * height * width);
+        assert!(tensor.values().iter().all(|value| value.is_finite()));
+    }
 }

@@ -1,0 +1,190 @@
+//! What a vision model makes of a picture before it looks at it: `preprocessor_config.json`.
+
+mod config;
+mod tensor;
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::resample::{Filter, centre_crop, resize};
+use super::{ImageError, RgbImage};
+use crate::models::ModelError;
+use crate::models::files::read_json;
+
+pub use tensor::PixelTensor;
+
+const FILE: &str = "preprocessor_config.json";
+
+/// Pixels of the largest picture that a smaller one is scaled or cropped to. A strip scaled to a shortest edge of
+/// 224 may still be 334 times as long as it is wide.
+const MAX_PIXELS: u64 = 1 << 24;
+
+/// Scales, crops and normalises pictures as a model's `preprocessor_config.json` says.
+///
+/// The processors of CLIP, SigLIP, ViT, BiT (which DINOv2 has), BLIP and EfficientNet are known. What comes out is
+/// what transformers' processors on Pillow 13 give; those on torchvision scale in another way, so that
+/// values differ.
+///
+/// ```
+/// use modelpool::images::{ImagePreprocessor, RgbImage};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = r#"{"image_processor_type": "ViTImageProcessor", "size": {"height": 2, "width": 4}}"#;
+/// let tensor = ImagePreprocessor::from_json(config)?.run(&RgbImage::new(1, 1, vec![255, 0, 51])?)?;
+/// assert_eq!(tensor.shape(), [3, 2, 4]);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImagePreprocessor {
+    resize: Option<(Size, Filter)>,
+    /// Height and width.
+    crop: Option<[u32; 2]>,
+    tones: Tones,
+}
+
+/// What a picture is scaled to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    /// The shorter side; the other in proportion.
+    Shortest(u32),
+    /// Height and width.
+    Exact([u32; 2]),
+}
+
+/// What a pixel's values become.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Tones {
+    /// Each value is first taken times this.
+    factor: Option<f64>,
+    /// Then 1 is subtracted.
+    offset: bool,
+    /// Then the mean is subtracted and the rest divided by the deviation, once for each.
+    normal: [Option<Normal>; 2],
+}
+
+/// Mean and standard deviation of each channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Normal {
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+impl ImagePreprocessor {
+    /// Reads `preprocessor_config.json` in a model's folder.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingFile`], [`ModelError::Unreadable`] or [`ModelError::Corrupt`] for the file;
+    /// otherwise as [`from_json`](Self::from_json).
+    pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let path = folder.as_ref().join(FILE);
+        Self::from_value(read_json(&path, FILE)?)
+    }
+
+    /// Reads the content of such a file.
+    ///
+    /// # Errors
+    /// [`ModelError::Corrupt`] where it is no JSON, [`ModelError::UnsupportedArchitecture`] for a processor that is not
+    /// known, [`ModelError::InvalidConfig`] for a field that cannot be what it is.
+    pub fn from_json(text: &str) -> Result<Self, ModelError> {
+        let value = serde_json::from_str(text).map_err(|error| ModelError::Corrupt {
+            path: FILE.into(),
+            format: FILE,
+            detail: error.to_string(),
+        })?;
+        Self::from_value(value)
+    }
+
+    fn from_value(value: Value) -> Result<Self, ModelError> {
+        config::read(value)
+    }
+
+    /// Prepares a picture.
+    ///
+    /// # Errors
+    /// [`ImageError::TooLarge`] where it is of a shape that would have more than 16 Mi pixels when scaled, or
+    /// when one of its sides is, and it has not that many itself.
+    pub fn run(&self, picture: &RgbImage) -> Result<PixelTensor, ImageError> {
+        let mut picture = Cow::Borrowed(picture);
+        if let Some((size, filter)) = self.resize {
+            let [height, width] = size.of(&picture)?;
+            picture = Cow::Owned(resize(&picture, width, height, filter));
+        }
+        if let Some([height, width]) = self.crop {
+            picture = Cow::Owned(centre_crop(&picture, width, height));
+        }
+        Ok(self.tones.apply(&picture))
+    }
+}
+
+impl Size {
+    /// Height and width that a picture is scaled to.
+    fn of(self, picture: &RgbImage) -> Result<[u32; 2], ImageError> {
+        let [old_height, old_width] = [picture.height(), picture.width()].map(u64::from);
+        let [height, width] = match self {
+            Self::Exact(size) => size.map(u64::from),
+            Self::Shortest(side) => {
+                // The reference divides as doubles and cuts off. That is the same: whatever passes the check
+                // below is further from the next whole number than a double's rounding.
+                let shortest = u64::from(side);
+                let longest = shortest * old_width.max(old_height) / old_width.min(old_height);
+                if old_width <= old_height {
+                    [longest, shortest]
+                } else {
+                    [shortest, longest]
+                }
+            }
+        };
+        // One side is scaled before the other, so what is in between has one of either.
+        let most = (height * width)
+            .max(height * old_width)
+            .max(old_height * width);
+        if most > MAX_PIXELS.max(old_height * old_width) {
+            return Err(ImageError::TooLarge {
+                width: picture.width(),
+                height: picture.height(),
+                what: "pixels when scaled",
+                limit: MAX_PIXELS,
+            });
+        }
+        // In bounds: neither is more than the pixels above.
+        Ok([height, width].map(|side| side as u32))
+    }
+}
+
+impl Tones {
+    fn apply(&self, picture: &RgbImage) -> PixelTensor {
+        // There are but 256 values in each of three channels.
+        let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
+            std::array::from_fn(|value| self.tone(value as u8, channel))
+        });
+        let (pixels, _) = picture.pixels().as_chunks::<3>();
+        let mut values = Vec::with_capacity(pixels.len() * 3);
+        for (channel, table) in tables.iter().enumerate() {
+            values.extend(
+                pixels
+                    .iter()
+                    .map(|pixel| table[usize::from(pixel[channel])]),
+            );
+        }
+        PixelTensor::of_shape(
+            [3, picture.height() as usize, picture.width() as usize],
+            values,
+        )
+    }
+
+    fn tone(&self, value: u8, channel: usize) -> f32 {
+        let mut tone = match self.factor {
+            Some(factor) => (f64::from(value) * factor) as f32,
+            None => f32::from(value),
+        };
+        if self.offset {
+            tone -= 1.0;
+        }
+        for normal in self.normal.iter().flatten() {
+            tone = (tone - normal.mean[channel]) / normal.std[channel];
+        }
+        tone
+    }
+}
