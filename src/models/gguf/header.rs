@@ -81,7 +81,7 @@ impl Header {
 
 fn metadata<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<BTreeMap<String, Value>, Fault> {
     // A name's length, a type and one byte of value at the least.
-    reader.expect(count, 13, "entries")?;
+    reader.claim(count, 13, "entries")?;
     let mut metadata = BTreeMap::new();
     for _ in 0..count {
         let name = reader.text(MAX_NAME_BYTES)?;
@@ -113,7 +113,7 @@ fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, Fault> {
 
 fn claims<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<Vec<Claim>, Fault> {
     // A name's length, the number of dimensions, the type and the offset at the least.
-    let count = reader.expect(count, 24, "tensors")?;
+    let count = reader.claim(count, 24, "tensors")?;
     let mut claims = Vec::with_capacity(count);
     for _ in 0..count {
         let name = reader.text(MAX_NAME_BYTES)?;

@@ -40,7 +40,7 @@ impl<R: Read> Reader<R> {
 
     /// Fails unless `count` parts of at least `bytes` bytes each can still follow; gives the count
     /// back as a number of elements in memory.
-    pub(super) fn expect(&self, count: u64, bytes: u64, what: &str) -> Result<usize, Fault> {
+    pub(super) fn claim(&self, count: u64, bytes: u64, what: &str) -> Result<usize, Fault> {
         let left = self.length - self.position;
         match count.checked_mul(bytes) {
             Some(needed) if needed <= left => usize::try_from(count)
@@ -85,7 +85,7 @@ impl<R: Read> Reader<R> {
 
     /// Adds `count` bytes to `bytes`.
     pub(super) fn bytes(&mut self, count: u64, bytes: &mut Vec<u8>) -> Result<(), Fault> {
-        let count = self.expect(count, 1, "bytes")?;
+        let count = self.claim(count, 1, "bytes")?;
         let start = bytes.len();
         bytes.resize(start + count, 0);
         self.fill(&mut bytes[start..])

@@ -171,7 +171,7 @@ impl Value {
                     return Err(Fault::Content("arrays are nested too deeply".to_owned()));
                 }
                 // Each begins with its type and its length.
-                reader.expect(count, 12, "arrays")?;
+                reader.claim(count, 12, "arrays")?;
                 for _ in 0..count {
                     Self::array(reader, depth + 1)?;
                 }
@@ -179,7 +179,7 @@ impl Value {
             }
             _ => {
                 let kind = scalar(id)?;
-                reader.expect(count, kind.bytes() as u64, "array elements")?;
+                reader.claim(count, kind.bytes() as u64, "array elements")?;
                 let mut bytes = Vec::new();
                 reader.bytes(count * kind.bytes() as u64, &mut bytes)?;
                 Ok(Self::Numbers(Numbers { kind, bytes }))
@@ -198,7 +198,7 @@ fn scalar(id: u32) -> Result<Scalar, Fault> {
 
 fn texts<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<GgufStrings, Fault> {
     // Each begins with its length.
-    let count = reader.expect(count, 8, "texts")?;
+    let count = reader.claim(count, 8, "texts")?;
     let mut bytes = Vec::new();
     let mut ends = Vec::with_capacity(count);
     for index in 0..count {

@@ -156,6 +156,7 @@ impl Controls {
             Act::Fail => {
                 return Err(ModelError::Other(format!("told to fail at {point:?}")));
             }
+            // Reached only in tests that ask for it: it is what they contain.
             Act::Panic => panic!("told to panic at {point:?}"),
             Act::Wait => self.wait(point, Some(FORGOTTEN)),
             Act::Hang => self.wait(point, None),
@@ -195,6 +196,7 @@ impl Controls {
             if std::thread::panicking() {
                 return;
             }
+            // A test that never opens its gate has a mistake in it, and its model's thread would stay.
             panic!("nobody released {point:?} within {FORGOTTEN:?}");
         }
         if let Some(gate) = state.gates.get_mut(&point) {
