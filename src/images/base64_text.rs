@@ -35,9 +35,7 @@ pub(super) fn decode(text: &str, limits: &ImageLimits) -> Result<Vec<u8>, ImageE
     let bytes = engine
         .decode(data)
         .map_err(|source| ImageError::NotBase64 { source })?;
-    if bytes.len() as u64 > limits.max_bytes {
-        return Err(too_many(limits));
-    }
+    limits.check_bytes(bytes.len() as u64)?;
     Ok(bytes)
 }
 
@@ -48,16 +46,7 @@ pub(super) fn check(text: &str, limits: &ImageLimits) -> Result<(), ImageError> 
 
 /// Even one white space in two leaves room for a line break after every character.
 fn check_length(data: &str, limits: &ImageLimits) -> Result<(), ImageError> {
-    if data.len() as u64 / 8 * 3 > limits.max_bytes {
-        return Err(too_many(limits));
-    }
-    Ok(())
-}
-
-fn too_many(limits: &ImageLimits) -> ImageError {
-    ImageError::TooManyBytes {
-        limit: limits.max_bytes,
-    }
+    limits.check_bytes(data.len() as u64 / 8 * 3)
 }
 
 /// The base64 part of a data URL ([RFC 2397](https://www.rfc-editor.org/rfc/rfc2397)); other text as it is.

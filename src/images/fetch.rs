@@ -126,12 +126,7 @@ fn read(
     url: &Url,
     limits: &ImageLimits,
 ) -> Result<Vec<u8>, ImageError> {
-    let too_many = ImageError::TooManyBytes {
-        limit: limits.max_bytes,
-    };
-    if response.body().content_length() > Some(limits.max_bytes) {
-        return Err(too_many);
-    }
+    limits.check_bytes(response.body().content_length().unwrap_or(0))?;
     let mut bytes = Vec::new();
     let mut body = response
         .body_mut()
@@ -139,9 +134,7 @@ fn read(
         .take(limits.max_bytes.saturating_add(1));
     body.read_to_end(&mut bytes)
         .map_err(|error| failed(url, ureq::Error::Io(error)))?;
-    if bytes.len() as u64 > limits.max_bytes {
-        return Err(too_many);
-    }
+    limits.check_bytes(bytes.len() as u64)?;
     Ok(bytes)
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::ImageError;
+
 /// How large a picture may be, and where from. Whatever exceeds a limit is refused before memory is
 /// taken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,14 @@ impl Default for ImageLimits {
 }
 
 impl ImageLimits {
+    pub(super) fn check_bytes(&self, bytes: u64) -> Result<(), ImageError> {
+        let limit = self.max_bytes;
+        if bytes > limit {
+            return Err(ImageError::TooManyBytes { limit });
+        }
+        Ok(())
+    }
+
     /// Sets [`max_bytes`](Self::max_bytes).
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {

@@ -75,7 +75,7 @@ impl ImageSource {
             Self::Path(_) => Ok(()),
             Self::Url(url) => fetch::parse(url, limits).map(drop),
             Self::Base64(text) => base64_text::check(text, limits),
-            Self::Bytes(bytes) => check_length(bytes.len() as u64, limits),
+            Self::Bytes(bytes) => limits.check_bytes(bytes.len() as u64),
             Self::Pixels(picture) => {
                 let bytes = picture.pixels().len() as u64;
                 decode::check_size(picture.width(), picture.height(), bytes, limits)
@@ -100,15 +100,6 @@ impl ImageSource {
     }
 }
 
-fn check_length(bytes: u64, limits: &ImageLimits) -> Result<(), ImageError> {
-    if bytes > limits.max_bytes {
-        return Err(ImageError::TooManyBytes {
-            limit: limits.max_bytes,
-        });
-    }
-    Ok(())
-}
-
 fn read(path: &Path, limits: &ImageLimits) -> Result<Vec<u8>, ImageError> {
     let unreadable = |source| ImageError::Unreadable {
         path: path.to_owned(),
@@ -121,7 +112,7 @@ fn read(path: &Path, limits: &ImageLimits) -> Result<Vec<u8>, ImageError> {
             path: path.to_owned(),
         });
     }
-    check_length(metadata.len(), limits)?;
+    limits.check_bytes(metadata.len())?;
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| {
@@ -130,6 +121,6 @@ fn read(path: &Path, limits: &ImageLimits) -> Result<Vec<u8>, ImageError> {
                 .read_to_end(&mut bytes)
         })
         .map_err(unreadable)?;
-    check_length(bytes.len() as u64, limits)?;
+    limits.check_bytes(bytes.len() as u64)?;
     Ok(bytes)
 }

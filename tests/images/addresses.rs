@@ -1,6 +1,6 @@
 //! Which addresses are fetched from.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use modelpool::images::{ImageError, ImageLimits, ImageSource};
 
@@ -132,6 +132,12 @@ fn a_picture_is_fetched_where_private_addresses_are_allowed() {
     let round = load("/round").unwrap_err();
     assert!(matches!(round, ImageError::TooManyRedirects { limit: 3 }));
     assert_eq!(server.asked(), before + 4);
+    let once = limits.clone().max_redirects(0);
+    let moved = ImageSource::url(format!("http://127.0.0.1:{}/moved", server.port)).load(&once);
+    assert!(matches!(
+        moved,
+        Err(ImageError::TooManyRedirects { limit: 0 })
+    ));
 }
 
 #[test]
@@ -200,9 +206,12 @@ fn a_host_that_says_nothing_is_given_up() {
     let limits = ImageLimits::default()
         .allow_private_addresses(true)
         .fetch_timeout(Duration::from_millis(50));
+    let started = Instant::now();
     let error = ImageSource::url(format!("http://127.0.0.1:{port}/"))
         .load(&limits)
         .unwrap_err();
+    // By this limit and not by the default one.
+    assert!(started.elapsed() < ImageLimits::default().fetch_timeout);
     assert!(matches!(error, ImageError::Unreachable { .. }), "{error}");
     drop(listener);
 }

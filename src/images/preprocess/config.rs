@@ -17,7 +17,7 @@ struct Defaults {
     normal: Normal,
 }
 
-const CLIP: Normal = Normal {
+const CLIP_TONES: Normal = Normal {
     mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
     std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
 };
@@ -26,17 +26,19 @@ const HALVES: Normal = Normal {
     std: [0.5; 3],
 };
 
+const CLIP: Defaults = Defaults {
+    name: "CLIP",
+    size: Size::Shortest(224),
+    square: false,
+    filter: Filter::Bicubic,
+    crop: Some(224),
+    normal: CLIP_TONES,
+};
+
 /// transformers' own defaults, by processor; a name is given without what follows it: `ImageProcessor`,
 /// `FeatureExtractor` or the like.
 const PROCESSORS: [Defaults; 6] = [
-    Defaults {
-        name: "CLIP",
-        size: Size::Shortest(224),
-        square: false,
-        filter: Filter::Bicubic,
-        crop: Some(224),
-        normal: CLIP,
-    },
+    CLIP,
     Defaults {
         name: "Siglip",
         size: Size::Exact([224; 2]),
@@ -55,11 +57,7 @@ const PROCESSORS: [Defaults; 6] = [
     },
     Defaults {
         name: "Bit",
-        size: Size::Shortest(224),
-        square: false,
-        filter: Filter::Bicubic,
-        crop: Some(224),
-        normal: CLIP,
+        ..CLIP
     },
     Defaults {
         name: "Blip",
@@ -67,7 +65,7 @@ const PROCESSORS: [Defaults; 6] = [
         square: true,
         filter: Filter::Bicubic,
         crop: None,
-        normal: CLIP,
+        normal: CLIP_TONES,
     },
     Defaults {
         name: EFFICIENT_NET,
@@ -164,24 +162,22 @@ fn crop_size(fields: &Fields, defaults: &Defaults) -> Result<[u32; 2], ModelErro
 
 /// Height and width: a number for both, a list, or an object of the two.
 fn exact(fields: &Fields, field: &str) -> Result<[u32; 2], ModelError> {
-    let sides = match fields.get(field) {
-        Some(Value::Number(_)) => [count(fields, field, fields)?; 2],
-        Some(value @ Value::Object(_)) => {
-            let inner = Fields::new(FILE, value.clone());
-            [
-                count(&inner, "height", fields)?,
-                count(&inner, "width", fields)?,
-            ]
+    let named = match fields.get(field) {
+        Some(Value::Number(_)) => {
+            let side = count(fields, field, fields)?;
+            json!({"height": side, "width": side})
         }
+        Some(value @ Value::Object(_)) => value.clone(),
         Some(Value::Array(sides)) if sides.len() == 2 => {
-            let inner = Fields::new(FILE, json!({"height": sides[0], "width": sides[1]}));
-            [
-                count(&inner, "height", fields)?,
-                count(&inner, "width", fields)?,
-            ]
+            json!({"height": sides[0], "width": sides[1]})
         }
         _ => return Err(fields.invalid(field, "height and width are needed")),
     };
+    let named = Fields::new(FILE, named);
+    let sides = [
+        count(&named, "height", fields)?,
+        count(&named, "width", fields)?,
+    ];
     bounded(fields, field, sides)?;
     Ok(sides)
 }
