@@ -43,7 +43,7 @@ const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 11..=12;
 const MAX_NODES: usize = 100_000;
 
 /// The most elements that are computed of constants when a file is read.
-const MAX_COMPUTED: usize = 1 << 26;
+const MAX_COMPUTED: usize = 1 << 24;
 
 /// A model in an ONNX file, ready to run. Everything that it cannot do is found when it is read.
 ///

@@ -10,8 +10,26 @@ fn read(bytes: &[u8]) -> Result<OnnxModel, ModelError> {
 }
 
 fn field(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(content.len()).expect("a short message");
-    [&[tag << 3 | 2, length], content].concat()
+    let mut message = vec![tag << 3 | 2];
+    let mut length = content.len();
+    while length > 127 {
+        message.push(length as u8 | 128);
+        length >>= 7;
+    }
+    message.push(length as u8);
+    message.extend_from_slice(content);
+    message
+}
+
+/// A file of a graph's messages.
+fn file(graph: &[u8], operator_set: u8) -> Vec<u8> {
+    [field(7, graph), field(8, &[2 << 3, operator_set])].concat()
+}
+
+fn node(inputs: [&str; 2], output: &str, operator: &str) -> Vec<u8> {
+    let inputs = inputs.map(|name| field(1, name.as_bytes()));
+    let (output, operator) = (field(2, output.as_bytes()), field(4, operator.as_bytes()));
+    field(1, &[&inputs.concat()[..], &output, &operator].concat())
 }
 
 /// A file of one node, from `x` to `y`.
@@ -24,7 +42,31 @@ fn one_node(operator: &str, operator_set: u8) -> Vec<u8> {
     .concat();
     let (input, output) = (field(1, b"x"), field(1, b"y"));
     let graph = [field(1, &node), field(11, &input), field(12, &output)].concat();
-    [field(7, &graph), field(8, &[2 << 3, operator_set])].concat()
+    file(&graph, operator_set)
+}
+
+#[test]
+fn a_graph_of_too_many_nodes_is_refused() {
+    let graph = node(["x", "x"], "y", "Add").repeat(100_001);
+    let error = read(&file(&graph, 11)).expect_err("too many");
+    assert!(error.to_string().contains("100001 nodes"), "{error}");
+}
+
+#[test]
+fn constants_that_grow_out_of_a_small_file_are_refused() {
+    // A row and a column of 4096 numbers make 2²⁴ of them each time that they are added.
+    let numbers = |name: &str, shape: [&[u8]; 2]| {
+        let sides = shape.map(|side| [&[1 << 3], side].concat()).concat();
+        let values = vec![0; 4 * 4096];
+        let named = [field(8, name.as_bytes()), field(9, &values)].concat();
+        field(5, &[&sides[..], &[2 << 3, 1], &named].concat())
+    };
+    let (one, many): (&[u8], &[u8]) = (&[1], &[0x80, 0x20]);
+    let weights = [numbers("r", [one, many]), numbers("c", [many, one])].concat();
+    let sums = ["a", "b"].map(|output| node(["r", "c"], output, "Add"));
+    read(&file(&[&weights[..], &sums[0]].concat(), 11)).expect("as many as are allowed");
+    let error = read(&file(&[&weights[..], &sums.concat()].concat(), 11)).expect_err("twice that");
+    assert!(error.to_string().contains("constants"), "{error}");
 }
 
 #[test]
