@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::images::ImageError;
 use crate::language::LanguageError;
 
 /// Why a model could not be loaded or run. Every variant names the file, tensor or field at fault.
@@ -215,6 +216,9 @@ pub enum ModelError {
     /// Something is wrong with the model's tokenizer, or with what a text or its tokens were asked for.
     #[error(transparent)]
     Language(#[from] LanguageError),
+    /// A picture cannot be had, or is none that the model takes.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// A tensor operation failed.
     #[error("tensor operation failed")]
     Tensor(#[source] Arc<candle_core::Error>),

@@ -133,7 +133,7 @@ impl ModelHandle<TextEmbedding> {
         let prepare_all = |chunk: Vec<String>| async {
             let inputs = side.prepare_batch(name, chunk.clone(), options.clone());
             let inputs = inputs.await?;
-            Ok(stream::iter(chunk.into_iter().zip(inputs).map(Ok)))
+            Ok::<_, PoolError>(stream::iter(chunk.into_iter().zip(inputs).map(Ok)))
         };
         stream::iter(chunks)
             .map(prepare_all)

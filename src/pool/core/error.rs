@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::Device;
+use crate::images::ImageError;
 use crate::models::ModelError;
 
 /// Why a request, a registration or the pool itself failed.
@@ -180,6 +181,9 @@ pub enum PoolError {
         /// The model's `max_input_bytes`.
         limit: usize,
     },
+    /// A request's picture cannot be had, is damaged, or exceeds the limits.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// A setting has a value that the pool cannot work with.
     #[error("invalid configuration: {field} {reason}")]
     InvalidConfig {
