@@ -24,6 +24,9 @@ pub mod testing;
 pub use language::{ChatMessage, Constraint, SamplingParams, TextTokenizer};
 pub use model::{CandleModel, ModelInfo, ModelSpec};
 pub use models::ModelError;
+pub use pool::capabilities::image_embedding::{
+    ImageClass, ImageEmbedding, ImageEmbeddingCapable, PicturePreparer,
+};
 pub use pool::capabilities::text_embedding::{
     EmbedInput, EmbedOptions, EmbedTask, Embedding, TextEmbedding, TextEmbeddingCapable,
     TextPreparer,

@@ -19,6 +19,9 @@ mod rig;
 mod wakeups;
 
 /// Where the mounted files look for the crate's.
+mod images {
+    pub use modelpool::images::ImageError;
+}
 mod models {
     pub use modelpool::ModelError;
 }

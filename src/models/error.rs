@@ -219,6 +219,12 @@ pub enum ModelError {
     /// A picture cannot be had, or is none that the model takes.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The model does not do this.
+    #[error("the model has no {what}")]
+    NotOffered {
+        /// What it has not: "texts", "classes", …
+        what: &'static str,
+    },
     /// A tensor operation failed.
     #[error("tensor operation failed")]
     Tensor(#[source] Arc<candle_core::Error>),

@@ -1,4 +1,5 @@
 //! What models can be asked.
 
+pub mod image_embedding;
 pub mod text_embedding;
 pub mod text_to_text;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::images::RgbImage;
 use crate::models::ModelError;
 
 /// A picture as a model takes it: numbers of shape `[3, height, width]`, all of red first.
@@ -53,6 +54,18 @@ impl PixelTensor {
             expected: shape.to_vec(),
             found: vec![values.len()],
         })
+    }
+
+    /// A picture's values as they are, from 0 to 1.
+    pub fn from_picture(picture: &RgbImage) -> Self {
+        let shape = [3, picture.height() as usize, picture.width() as usize];
+        let (pixels, _) = picture.pixels().as_chunks::<3>();
+        let value = |channel| {
+            pixels
+                .iter()
+                .map(move |pixel| f32::from(pixel[channel]) / 255.0)
+        };
+        Self::of_shape(shape, (0..3).flat_map(value).collect())
     }
 
     /// The same where the caller has counted.

@@ -266,6 +266,11 @@ impl<C: Capability> Admission<C> {
         &self.registration.caller_side
     }
 
+    /// The same, to be kept after the request was sent.
+    pub(crate) fn shared_caller_side(&self) -> Arc<C::CallerSide> {
+        Arc::clone(&self.registration.caller_side)
+    }
+
     /// Whether `side` is this version's.
     pub(crate) fn is_of(&self, side: &Arc<C::CallerSide>) -> bool {
         Arc::ptr_eq(&self.registration.caller_side, side)

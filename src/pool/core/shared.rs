@@ -13,6 +13,8 @@ type Load<T> = Box<dyn Fn() -> Result<T, ModelError> + Send + Sync>;
 pub struct Shared<T> {
     load: Load<T>,
     held: RwLock<Weak<T>>,
+    /// Keeps what was not loaded.
+    _kept: Option<Arc<T>>,
     /// Held while loading, so that it happens once.
     loading: Mutex<()>,
     /// The same for async callers, who would otherwise each block a thread on `loading`.
@@ -33,8 +35,21 @@ impl<T> Shared<T> {
         Self {
             load: Box::new(load),
             held: RwLock::new(Weak::new()),
+            _kept: None,
             loading: Mutex::new(()),
             waiting: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Something that is there already, and stays.
+    pub fn ready(value: T) -> Self {
+        let kept = Arc::new(value);
+        let held = RwLock::new(Arc::downgrade(&kept));
+        let load = || Err(ModelError::Other("what is kept is never loaded".to_owned()));
+        Self {
+            held,
+            _kept: Some(kept),
+            ..Self::new(load)
         }
     }
 

@@ -18,16 +18,9 @@ const DEFAULT_MAX_INPUT_BYTES: usize = 4 * 1024 * 1024;
 /// A preparer of whatever kind.
 pub(crate) type AnyPreparer = Box<dyn TextPreparer>;
 
-enum Preparer {
-    /// There is nothing to load.
-    Plain(Arc<AnyPreparer>),
-    /// Comes and goes with the model.
-    Loaded(Arc<Shared<AnyPreparer>>),
-}
-
 /// The caller's side of a text embedding model: its tokenizer, and what it refuses.
 pub struct TextSide {
-    preparer: Preparer,
+    preparer: Arc<Shared<AnyPreparer>>,
     max_input_bytes: usize,
 }
 
@@ -43,7 +36,7 @@ impl TextSide {
     /// Gives the model the texts themselves.
     fn plain() -> Self {
         Self {
-            preparer: Preparer::Plain(Arc::new(Box::new(PlainText))),
+            preparer: Arc::new(Shared::ready(Box::new(PlainText))),
             max_input_bytes: DEFAULT_MAX_INPUT_BYTES,
         }
     }
@@ -76,11 +69,8 @@ impl TextSide {
     }
 
     async fn preparer(&self, model: &str) -> Result<Arc<AnyPreparer>, PoolError> {
-        let shared = match &self.preparer {
-            Preparer::Plain(plain) => return Ok(Arc::clone(plain)),
-            Preparer::Loaded(shared) => shared,
-        };
-        shared.get().await.map_err(|source| PoolError::LoadFailed {
+        let preparer = self.preparer.get().await;
+        preparer.map_err(|source| PoolError::LoadFailed {
             model: model.to_owned(),
             source,
         })
@@ -105,10 +95,7 @@ impl TextSide {
     pub(super) fn probe(&self) -> Result<EmbedInput, ModelError> {
         let options = EmbedOptions::default();
         let word = "probe".to_owned();
-        match &self.preparer {
-            Preparer::Plain(plain) => plain.prepare(word, &options),
-            Preparer::Loaded(shared) => shared.get_blocking()?.prepare(word, &options),
-        }
+        self.preparer.get_blocking()?.prepare(word, &options)
     }
 
     pub(super) async fn prepare_batch(
@@ -226,7 +213,7 @@ impl ModelSpec<TextEmbedding> {
             let held = held.get_blocking()?;
             Ok(Box::new(super::prepared::Prepared::new(model, held)))
         });
-        self.caller_side.preparer = Preparer::Loaded(preparer);
+        self.caller_side.preparer = preparer;
         self
     }
 
