@@ -5,6 +5,7 @@
 //! `target-cpu` flag. Nothing here is `unsafe`.
 
 mod attention;
+mod depthwise;
 mod elementwise;
 mod floats;
 mod fused;
@@ -20,6 +21,7 @@ mod team;
 pub(crate) use attention::{
     Factors, Product, Rescale, multiply, narrow, rescale, widen, widen_one,
 };
+pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
 pub(crate) use fused::{gate_by, rms_norm, soft_cap};
 pub(crate) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod decoder;
+mod efficientnet;
 mod encoder;
 mod error;
 pub(crate) mod fields;
@@ -9,13 +10,16 @@ pub(crate) mod files;
 mod gguf;
 mod guarded;
 mod onnx;
+mod pth;
 mod static_embedding;
 mod stored;
 
 pub use decoder::{CacheFormat, DecoderFiles, DecoderOptions, DecoderWeights, TextDecoder};
+pub use efficientnet::{EfficientNet, EfficientNetWeights};
 pub use encoder::{EncoderFolder, EncoderPreparer, EncoderWeights, TextEncoder};
 pub use error::ModelError;
 pub use gguf::{Gguf, GgufStrings, GgufTensor, GgufType};
 pub use onnx::{OnnxArray, OnnxModel};
+pub use pth::Pth;
 pub use static_embedding::{StaticEmbedder, StaticFolder, StaticPreparer, StaticWeights};
 pub use stored::StoredWeights;

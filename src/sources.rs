@@ -7,6 +7,7 @@
 mod embedded;
 mod folder;
 mod hub;
+mod image_embedding;
 mod progress;
 mod text_embedding;
 mod text_to_text;

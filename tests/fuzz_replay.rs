@@ -15,7 +15,7 @@ fn mutations(name: &str) -> usize {
     match name {
         "hub_answers" => 150,
         "encoder_folder" | "decoder_folder" | "tokenizer_folder" | "static_folder" => 1_500,
-        "gguf_model" => 2_000,
+        "gguf_model" | "pth" => 2_000,
         "templates" | "constraints" => 400,
         _ => 8_000,
     }

@@ -15,6 +15,8 @@ pub(crate) enum Activation {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
     /// `x · sigmoid(x)`, also called swish.
     Silu,
     /// `tanh(x)`.
@@ -44,6 +46,7 @@ impl Activation {
                 simd.mul_add_e_f32s(half, tanh(simd, simd.mul_f32s(x, inner)), half)
             }
             Self::Relu => simd.max_f32s(x, simd.splat_f32s(0.0)),
+            Self::Relu6 => clamp(simd, x, 0.0, 6.0),
             Self::Silu => simd.mul_f32s(x, sigmoid(simd, x)),
             Self::Tanh => tanh(simd, x),
             Self::Sigmoid => sigmoid(simd, x),

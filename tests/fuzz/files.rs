@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use modelpool::TextTokenizer;
 use modelpool::models::{
-    DecoderFiles, DecoderOptions, EncoderFolder, Gguf, OnnxArray, OnnxModel, StaticFolder,
+    DecoderFiles, DecoderOptions, EncoderFolder, Gguf, OnnxArray, OnnxModel, Pth, StaticFolder,
     StaticWeights,
 };
 use modelpool::pool::capabilities::text_embedding::{EmbedOptions, TextPreparer};
@@ -25,6 +25,21 @@ pub fn onnx(bytes: &[u8]) {
     let _ = model.metadata("character");
     let picture = OnnxArray::new(vec![1, 2, 4, 4], vec![0.5; 32]).expect("a full array");
     let _ = model.run(&[picture]);
+}
+
+/// A legacy PyTorch file: what it holds, and the values.
+pub fn pth(bytes: &[u8]) {
+    let folder = Folder::new(&[]);
+    let Ok(file) = Pth::open(folder.write("weights.pth", bytes)) else {
+        return;
+    };
+    for name in file.names() {
+        let count: usize = file.shape(name).expect("a shape").iter().product();
+        assert!(count <= bytes.len());
+        if let Ok(values) = file.read(name) {
+            assert_eq!(values.len(), count);
+        }
+    }
 }
 
 /// A GGUF header: all of its entries and tensors are looked at.

