@@ -36,6 +36,10 @@ pub use pool::capabilities::text_to_text::{
     Language, LogitRows, Overlong, SequenceChunk, SequenceId, Summary, TextChunk, TextToText,
     TextToTextCapable, Timings, Token, TokenStream, Usage, WantedLogits,
 };
+pub use pool::capabilities::vision::{
+    Description, Progress, Reading, ReadingSummary, TextLine, Vision, VisionCapable, VisionChunk,
+    VisionInput, VisionPreparer, VisionRequest, VisionStream,
+};
 pub use pool::core::{
     Device, EventKind, MemoryBudget, ModelHandle, Pool, PoolConfig, PoolError, PoolEvent,
     PoolStatus, PressureConfig, Priority, RequestOptions, StepContext, WorkerState,

@@ -87,6 +87,9 @@ pub enum ModelError {
     /// The model computed NaN or infinity for an input.
     #[error("the model's output is not finite")]
     NotFiniteOutput,
+    /// A picture that a model was given holds NaN or infinity.
+    #[error("the picture's pixels are not finite")]
+    NotFinitePixels,
     /// The configuration names an architecture that is not built in.
     #[error("architecture {found} is not supported; supported are {}", supported.join(", "))]
     UnsupportedArchitecture {

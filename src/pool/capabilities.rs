@@ -1,5 +1,7 @@
 //! What models can be asked.
 
+mod first_item;
 pub mod image_embedding;
 pub mod text_embedding;
 pub mod text_to_text;
+pub mod vision;

@@ -4,6 +4,7 @@ mod act;
 mod babbler;
 mod controls;
 mod embedder;
+mod onlooker;
 mod reciter;
 
 use std::fmt;
@@ -16,9 +17,11 @@ use super::recital::{Recital, RecitalModel};
 use crate::model::{ModelInfo, ModelSpec};
 use crate::pool::capabilities::text_embedding::{Embedding, TextEmbedding};
 use crate::pool::capabilities::text_to_text::{DecoderLimits, TextToText};
+use crate::pool::capabilities::vision::{TextLine, Vision};
 use babbler::SteeredBabbler;
 use controls::{Controls, Opener};
 use embedder::SteeredEmbedder;
+use onlooker::SteeredOnlooker;
 use reciter::SteeredReciter;
 
 /// Steers the models that it makes. Clones steer the same ones. When the last clone outside the
@@ -144,6 +147,22 @@ impl Steering {
             SteeredBabbler::load(&info, limits, &controls)
         })
         .language(Babbler::language)
+    }
+
+    /// A vision model of `est_mb` MiB a worker, which reads in every picture the words of the query, one a
+    /// step, as [`line_of`](Self::line_of) has it. A step's text is its word.
+    pub fn onlooker(&self, name: &str, est_mb: u64) -> ModelSpec<Vision> {
+        let info = ModelInfo::new(name, est_mb);
+        let controls = Arc::clone(&self.controls);
+        ModelSpec::vision(info.clone(), move || {
+            SteeredOnlooker::load(&info, &controls)
+        })
+    }
+
+    /// The line that a steered model reads for the query's word number `position`, in a picture of this
+    /// width and height. The query `refuse` it does not take at all.
+    pub fn line_of(word: &str, position: usize, size: [u32; 2]) -> TextLine {
+        onlooker::line_of(word, position, size)
     }
 
     /// A streaming model of `est_mb` MiB a worker, which recites the words that it is given, one

@@ -9,6 +9,7 @@ mod entry;
 mod loaded;
 mod pace;
 mod params;
+mod pieces;
 mod plan;
 mod prefix;
 mod running;
@@ -26,6 +27,7 @@ pub(crate) use engine::MAX_RUNNING;
 pub use engine::TextToTextEngine;
 pub use loaded::{Language, LanguageModel};
 pub use params::{GenerationParams, MAX_CHOICES, Overlong};
+pub(super) use pieces::Pieces;
 pub use step::{BlockId, DecoderLimits, LogitRows, SequenceChunk, SequenceId, WantedLogits};
 pub use stream::TokenStream;
 
@@ -41,7 +43,7 @@ pub mod scheduling {
 use crate::language::{ChatMessage, TemplateOptions};
 use crate::model::CandleModel;
 use crate::models::ModelError;
-use crate::pool::core::{Admission, Capability, ModelHandle, PoolError, StepContext};
+use crate::pool::core::{Capability, ModelHandle, PoolError, StepContext};
 
 /// The capability of models that go on with a text.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +132,7 @@ impl ModelHandle<TextToText> {
         let tokens = move |language: &Language| Ok(language.tokenizer().encode(&text, true)?);
         let request = side.prepare(&admission.info().name, bytes, tokens, params);
         let request = admission.prepare(request).await?;
-        Ok(self.start(admission, request))
+        Ok(TokenStream::start(admission, request))
     }
 
     /// Answers a conversation: the model's chat template makes a prompt of it. Control tokens that
@@ -169,7 +171,7 @@ impl ModelHandle<TextToText> {
         let tokens = move |language: &Language| language.conversation(&messages, &options);
         let request = side.prepare(name, usize::MAX, tokens, params);
         let request = admission.prepare(request).await?;
-        Ok(self.start(admission, request))
+        Ok(TokenStream::start(admission, request))
     }
 
     /// Goes on with tokens. Special tokens are the caller's business.
@@ -185,15 +187,6 @@ impl ModelHandle<TextToText> {
         let request = GenerationRequest { prompt, params };
         self.caller_side()
             .check_tokens(&self.info().name, &request)?;
-        Ok(self.start(self.admit()?, request))
-    }
-
-    fn start(&self, admission: Admission<TextToText>, request: GenerationRequest) -> TokenStream {
-        let first_within = request.params.time_to_first_token.map(|allowed| {
-            let left = allowed.saturating_sub(admission.age());
-            (left, allowed)
-        });
-        let info = self.info();
-        TokenStream::new(admission.stream(request), &info.name, first_within)
+        Ok(TokenStream::start(self.admit()?, request))
     }
 }

@@ -7,7 +7,7 @@ pub enum Point {
     Load,
     /// At the beginning of a step.
     Step,
-    /// Before an item is handed over: the vector of each text, each word of a recital.
+    /// Before an item is handed over: the vector of each text, each word of a recital, each line of a picture.
     Emit,
     /// When the model is freed.
     Free,
