@@ -11,6 +11,7 @@
 )]
 #![deny(unsafe_code)]
 
+pub mod diffusion;
 pub mod images;
 mod kernels;
 pub mod language;
@@ -30,6 +31,10 @@ pub use pool::capabilities::image_embedding::{
 pub use pool::capabilities::text_embedding::{
     EmbedInput, EmbedOptions, EmbedTask, Embedding, TextEmbedding, TextEmbeddingCapable,
     TextPreparer,
+};
+pub use pool::capabilities::text_to_image::{
+    Conditioning, Denoise, DiffusionDescription, GuidanceKind, LatentPreview, PromptPreparer,
+    PromptTokens, TextToImageCapable,
 };
 pub use pool::capabilities::text_to_text::{
     Answer, BlockId, DecoderLimits, FinishReason, Generation, GenerationParams, GenerationRequest,

@@ -132,6 +132,14 @@ pub enum ModelError {
         /// What is wrong with its part of the step.
         detail: String,
     },
+    /// A painting was asked for that the model, or its scheduler, cannot make.
+    #[error("the painting cannot be made: {field} {detail}")]
+    InvalidPainting {
+        /// What of it is at fault.
+        field: &'static str,
+        /// What is wrong with that.
+        detail: String,
+    },
     /// A text could not be turned into tokens.
     #[error("the text cannot be tokenised: {detail}")]
     Tokenize {

@@ -3,5 +3,6 @@
 mod first_item;
 pub mod image_embedding;
 pub mod text_embedding;
+pub mod text_to_image;
 pub mod text_to_text;
 pub mod vision;
