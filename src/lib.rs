@@ -33,8 +33,9 @@ pub use pool::capabilities::text_embedding::{
     TextPreparer,
 };
 pub use pool::capabilities::text_to_image::{
-    Conditioning, Denoise, DiffusionDescription, GuidanceKind, LatentPreview, PromptPreparer,
-    PromptTokens, TextToImageCapable,
+    Conditioning, Denoise, DiffusionDescription, GuidanceKind, ImageChunk, ImageParams,
+    ImageStream, LatentPreview, Painting, PaintingRequest, PaintingTimings, PromptPreparer,
+    PromptTokens, TextToImage, TextToImageCapable,
 };
 pub use pool::capabilities::text_to_text::{
     Answer, BlockId, DecoderLimits, FinishReason, Generation, GenerationParams, GenerationRequest,

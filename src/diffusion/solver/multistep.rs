@@ -89,7 +89,8 @@ impl UniPc {
 
     pub(super) fn step(&mut self, walk: &Walk<'_>, estimate: &[f32], latents: &mut [f32]) {
         self.correct(walk, estimate, latents);
-        let is_last = walk.is_last() && self.options.lower_order_final;
+        let ends_at_zero = walk.step().next.noise <= 0.0;
+        let is_last = walk.is_last() && (self.options.lower_order_final || ends_at_zero);
         let order = match (self.options.order, &self.before[0]) {
             (MultistepOrder::Second, Some(_)) if !is_last => MultistepOrder::Second,
             _ => MultistepOrder::First,

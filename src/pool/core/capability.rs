@@ -130,6 +130,13 @@ impl<'a, C: Capability> Outbox<'a, C> {
         self.hand.emit(slot, item)
     }
 
+    /// Sends one item of a stream that may be sent again, such as how far the work is: a request of
+    /// which nothing else was sent is tried anew if its worker dies. `false` as for
+    /// [`emit`](Self::emit).
+    pub fn tell(&mut self, slot: Slot, item: C::Item) -> bool {
+        self.hand.tell(slot, item)
+    }
+
     /// Says that this step could do nothing, since no reader has room: the worker then waits a
     /// moment before the next.
     pub fn stall(&mut self) {

@@ -111,6 +111,15 @@ impl<C: Capability> Hand<C> {
             .is_some_and(|job| job.emit(item))
     }
 
+    pub(crate) fn tell(&self, slot: Slot, item: C::Item) -> bool {
+        let mut places = self.lock();
+        places
+            .jobs
+            .get_mut(slot.0)
+            .and_then(Option::as_mut)
+            .is_some_and(|job| job.tell(item))
+    }
+
     pub(crate) fn finish(&self, slot: Slot, item: C::Item) {
         if let Some(job) = self.take(slot) {
             self.answered.fetch_add(1, Ordering::AcqRel);

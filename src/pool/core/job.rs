@@ -180,18 +180,22 @@ impl<C: Capability> Job<C> {
 
     /// Sends one item of a stream. `false` if nobody reads, or there is no room.
     pub(crate) fn emit(&mut self, item: C::Item) -> bool {
+        let sent = self.tell(item);
+        if let Some(inner) = &mut self.inner {
+            inner.items_sent += u64::from(sent);
+        }
+        sent
+    }
+
+    /// The same for an item that may be sent again: the job can still be tried anew.
+    pub(crate) fn tell(&mut self, item: C::Item) -> bool {
         if !self.has_room() {
             return false;
         }
-        let Some(inner) = &mut self.inner else {
-            return false;
-        };
-        let ReplyPort::Stream(port) = &inner.parts.reply else {
-            return false;
-        };
-        let sent = port.try_send(Ok(item)).is_ok();
-        inner.items_sent += u64::from(sent);
-        sent
+        match self.parts().map(|parts| &parts.reply) {
+            Some(ReplyPort::Stream(port)) => port.try_send(Ok(item)).is_ok(),
+            Some(ReplyPort::Once(_)) | None => false,
+        }
     }
 
     /// Ends the job with its (last) item.
