@@ -11,6 +11,7 @@ mod floats;
 mod fused;
 mod gemm;
 mod ggml;
+mod group_norm;
 mod halves;
 mod linear;
 mod matrix;
@@ -26,6 +27,7 @@ pub(crate) use elementwise::{Activation, activate, add, gate, norm, rope, softma
 pub(crate) use fused::{gate_by, rms_norm, soft_cap};
 pub(crate) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};
 pub(crate) use ggml::GgmlType;
+pub(crate) use group_norm::GroupNorm;
 pub(crate) use linear::{LinearScratch, linear};
 pub(crate) use matrix::{Matrix, MatrixError};
 pub(crate) use team::Team;

@@ -13,6 +13,7 @@ mod onnx;
 mod pth;
 mod static_embedding;
 mod stored;
+mod tensors;
 
 pub use decoder::{CacheFormat, DecoderFiles, DecoderOptions, DecoderWeights, TextDecoder};
 pub use efficientnet::{EfficientNet, EfficientNetWeights};

@@ -44,17 +44,43 @@ impl Checkpoint {
     /// Reads the headers of `model.safetensors` in `folder`, or else of the shards named in
     /// `model.safetensors.index.json`.
     pub(super) fn open(folder: &Path) -> Result<Self, ModelError> {
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
+        Self::open_named(folder, "model")
+    }
+
+    /// The same where the files are called `{stem}.safetensors` and
+    /// `{stem}.safetensors.index.json`. Where there are neither, those of the variant `fp16` do.
+    pub(super) fn open_variant(folder: &Path, stem: &str) -> Result<Self, ModelError> {
+        let of = |name: String| folder.join(name).exists();
+        let is_plain = of(format!("{stem}.safetensors"));
+        let is_sharded = of(format!("{stem}.safetensors.index.json"));
+        if !is_plain && !is_sharded {
+            if of(format!("{stem}.fp16.safetensors")) {
+                return Self::open_named(folder, &format!("{stem}.fp16"));
+            }
+            // The variant's place in an index's name is another one.
+            let index = folder.join(format!("{stem}.safetensors.index.fp16.json"));
+            if index.exists() {
+                return Self::of_index(folder, &index);
+            }
+        }
+        Self::open_named(folder, stem)
+    }
+
+    fn open_named(folder: &Path, stem: &str) -> Result<Self, ModelError> {
+        let single = folder.join(format!("{stem}.safetensors"));
+        let index = folder.join(format!("{stem}.safetensors.index.json"));
+        if single.exists() || !index.exists() {
+            return Self::of_file(&single);
+        }
+        Self::of_index(folder, &index)
+    }
+
+    fn of_index(folder: &Path, index: &Path) -> Result<Self, ModelError> {
         let mut checkpoint = Self {
             files: Vec::new(),
             entries: BTreeMap::new(),
         };
-        if single.exists() || !index.exists() {
-            checkpoint.add_file(single)?;
-            return Ok(checkpoint);
-        }
-        for shard in shard_names(&index)? {
+        for shard in shard_names(index)? {
             checkpoint.add_file(folder.join(shard))?;
         }
         Ok(checkpoint)

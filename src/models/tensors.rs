@@ -1,0 +1,16 @@
+//! What the models on candle's tensors share: weights read from checked files, layers, and threads.
+//!
+//! candle multiplies and convolves; element-wise work on the CPU is this crate's own, for candle's goes
+//! through one pool of threads for the whole process, behind a lock. All values are `f32` on the CPU.
+
+mod attention;
+mod compute;
+mod layers;
+mod ops;
+mod weights;
+
+pub(super) use attention::{AttentionBias, attention};
+pub(super) use compute::Compute;
+pub(super) use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear};
+pub(super) use ops::{activate, add, gate, values};
+pub(super) use weights::{TensorSource, Weights};
