@@ -336,6 +336,18 @@ def qwen3() -> None:
           [st.Pooling(32, "lasttoken"), st.Normalize()])
 
 
+def t5() -> None:
+    """As sentence-t5 is: the encoder of the first T5, an average, a projection."""
+    tokenizer = unigram(["<pad>", "</s>", "<unk>"], "", "</s>")
+    config = tf.T5Config(
+        vocab_size=tokenizer.get_vocab_size(), d_model=32, d_kv=12, d_ff=48, num_layers=2,
+        num_heads=3, feed_forward_proj="relu",
+    )
+    model = seeded(10, tf.T5EncoderModel(config))
+    dense = seeded(31, st.Dense(32, 24, bias=False, activation_function=torch.nn.Identity()))
+    build("t5", model, tokenizer, 500, "<pad>", [st.Pooling(32, "mean"), dense, st.Normalize()])
+
+
 def jina_bert() -> None:
     tokenizer = wordpiece(BERT_SPECIALS, "[CLS]", "[SEP]")
     hidden, heads, inner, layers = 36, 6, 40, 2
@@ -442,7 +454,7 @@ def main() -> None:
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "texts.json").write_text(json.dumps(texts(), ensure_ascii=False, indent=1) + "\n")
-    for family in (bert, roberta, xlm_roberta, distilbert, mpnet, modernbert, nomic_bert, qwen3,
+    for family in (bert, roberta, xlm_roberta, distilbert, mpnet, modernbert, nomic_bert, qwen3, t5,
                    jina_bert):
         family()
 

@@ -279,6 +279,7 @@ fn fields_that_make_no_sense_are_named() {
     let modern = |field, value| other("modernbert", "config.json", field, value);
     let qwen = |field, value| other("qwen3", "config.json", field, value);
     let nomic = |field, value| other("nomic_bert", "config.json", field, value);
+    let t5 = |field, value| other("t5", "config.json", field, value);
     let dense = |field, value| other("xlm-roberta", "2_Dense/config.json", field, value);
     let pooling = |field, value| other("bert", "1_Pooling/config.json", field, value);
     let sentence = |field, value| other("bert", "sentence_bert_config.json", field, value);
@@ -299,6 +300,11 @@ fn fields_that_make_no_sense_are_named() {
         nomic("rotary_emb_fraction", 0.5.into()),
         nomic("prenorm", true.into()),
         nomic("rotary_emb_base", (-5).into()),
+        t5("feed_forward_proj", "gated-snake".into()),
+        t5("relative_attention_num_buckets", 16.into()),
+        t5("relative_attention_max_distance", 64.into()),
+        t5("num_layers", 100_000.into()),
+        t5("d_ff", 0.into()),
         dense("in_features", 31.into()),
         dense("activation_function", "builtins.exec".into()),
         dense("use_residual", true.into()),

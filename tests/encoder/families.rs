@@ -12,7 +12,7 @@ use modelpool::pool::core::StepContext;
 
 use super::{Loaded, Scrap, cosine, data, max_difference, read_rows, read_texts};
 
-const FAMILIES: [&str; 9] = [
+const FAMILIES: [&str; 10] = [
     "bert",
     "roberta",
     "xlm-roberta",
@@ -22,6 +22,7 @@ const FAMILIES: [&str; 9] = [
     "nomic_bert",
     "jina_bert",
     "qwen3",
+    "t5",
 ];
 
 /// Embeds the common texts, together and one by one, and compares with the reference.
@@ -110,6 +111,11 @@ fn fewer_dimensions_are_normalised_again() {
 #[test]
 fn a_bare_distilbert_folder() {
     check_family("distilbert");
+}
+
+#[test]
+fn t5_without_a_scale_of_attention_scores() {
+    check_family("t5");
 }
 
 #[test]

@@ -90,7 +90,10 @@ impl Attention<'_> {
         let width = description.head_width;
         let row = description.qkv_width();
         let out = description.context_width();
-        let scale = 1.0 / (width as f32).sqrt();
+        let scale = match description.scaled {
+            true => 1.0 / (width as f32).sqrt(),
+            false => 1.0,
+        };
         let first_key = self.seen(queries.start - span.start, span.length).start;
         let last_key = self.seen(queries.end - 1 - span.start, span.length).end;
         let count = last_key - first_key;

@@ -46,6 +46,15 @@ pub(super) struct LayerKind {
     pub(super) attention_norm: bool,
 }
 
+impl LayerKind {
+    /// A token sees all others.
+    pub(super) const GLOBAL: Self = Self {
+        window: None,
+        theta: 10_000.0,
+        attention_norm: true,
+    };
+}
+
 /// Which linear layers and norms have biases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Biases {
@@ -63,6 +72,10 @@ impl Biases {
         mlp_in: true,
         mlp_out: true,
         norm: true,
+    };
+    pub(super) const NONE: Self = Self {
+        norm: false,
+        ..Self::NORMS_ONLY
     };
     pub(super) const NORMS_ONLY: Self = Self {
         qkv: false,
@@ -97,6 +110,8 @@ pub(super) struct Description {
     /// Rows of the token type table; 0 for none. All tokens are of type 0.
     pub(super) token_types: usize,
     pub(super) distance_bias: DistanceBias,
+    /// Attention scores are divided by the square root of the heads' width.
+    pub(super) scaled: bool,
     /// A token sees only itself and those before it.
     pub(super) causal: bool,
     pub(super) biases: Biases,

@@ -9,7 +9,7 @@ use crate::models::ModelError;
 use crate::models::fields::Fields;
 
 /// The `model_type`s that are built in.
-pub(super) const SUPPORTED: [&str; 9] = [
+pub(super) const SUPPORTED: [&str; 10] = [
     "bert",
     "camembert",
     "distilbert",
@@ -18,6 +18,7 @@ pub(super) const SUPPORTED: [&str; 9] = [
     "nomic_bert",
     "qwen3",
     "roberta",
+    "t5",
     "xlm-roberta",
 ];
 
@@ -37,6 +38,7 @@ pub(super) fn describe(config: &Fields) -> Result<Description, ModelError> {
         "modernbert" => modernbert(config),
         "nomic_bert" => nomic_bert(config),
         "qwen3" => qwen3(config),
+        "t5" => t5(config),
         other => Err(unsupported(other)),
     }
 }
@@ -86,16 +88,10 @@ fn base(config: &Fields) -> Result<Description, ModelError> {
         positions: Positions::Learned { offset: 0, count },
         token_types: config.whole("type_vocab_size")?.unwrap_or(2),
         distance_bias: DistanceBias::None,
+        scaled: true,
         causal: false,
         biases: Biases::ALL,
-        layers: vec![
-            LayerKind {
-                window: None,
-                theta: 10_000.0,
-                attention_norm: true,
-            };
-            layers
-        ],
+        layers: vec![LayerKind::GLOBAL; layers],
         max_positions: count,
         names: &names::BERT,
     })
@@ -306,6 +302,50 @@ fn qwen3(config: &Fields) -> Result<Description, ModelError> {
     }
     description.names = &names::QWEN3;
     Ok(description)
+}
+
+/// The encoder of T5 (Raffel et al. 2020), the first or version 1.1.
+fn t5(config: &Fields) -> Result<Description, ModelError> {
+    config.only("relative_attention_num_buckets", &json!(32))?;
+    config.only("relative_attention_max_distance", &json!(128))?;
+    let hidden = config.required(&["d_model"])?;
+    let heads = config.required(&["num_heads"])?;
+    let layers = config.required(&["num_layers"])?;
+    if layers > MAX_LAYERS {
+        return Err(config.invalid("num_layers", format!("{layers} are too many")));
+    }
+    let (activation, gated) = match config.text("feed_forward_proj")?.unwrap_or("relu") {
+        "relu" => (Activation::Relu, false),
+        "gated-gelu" => (Activation::GeluTanh, true),
+        "gated-silu" => (Activation::Silu, true),
+        other => {
+            let detail = format!("{other} is not supported");
+            return Err(config.invalid("feed_forward_proj", detail));
+        }
+    };
+    Ok(Description {
+        architecture: "t5".to_owned(),
+        hidden,
+        vocabulary: config.required(&["vocab_size"])?,
+        heads,
+        kv_heads: heads,
+        head_width: config.count("d_kv")?.unwrap_or(64),
+        intermediate: config.required(&["d_ff"])?,
+        activation,
+        gated,
+        placement: Placement::Pre,
+        rms: true,
+        epsilon: epsilon(config, "layer_norm_epsilon", 1e-6)?,
+        positions: Positions::None,
+        token_types: 0,
+        distance_bias: DistanceBias::Buckets { count: 32 },
+        scaled: false,
+        causal: false,
+        biases: Biases::NONE,
+        layers: vec![LayerKind::GLOBAL; layers],
+        max_positions: config.count("n_positions")?.unwrap_or(512),
+        names: if gated { &names::T5 } else { &names::FIRST_T5 },
+    })
 }
 
 fn activation(config: &Fields, field: &str, default: &str) -> Result<Activation, ModelError> {

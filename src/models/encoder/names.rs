@@ -128,3 +128,31 @@ pub(super) const QWEN3: Names = Names {
     mlp_out: "mlp.down_proj",
     mlp_norm: "post_attention_layernorm",
 };
+
+pub(super) const T5: Names = Names {
+    word: "shared",
+    position: "",
+    token_type: "",
+    embedding_norm: "",
+    distance_bias: "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+    final_norm: "encoder.final_layer_norm",
+    layer: "encoder.block",
+    qkv: &[
+        "layer.0.SelfAttention.q",
+        "layer.0.SelfAttention.k",
+        "layer.0.SelfAttention.v",
+    ],
+    query_norm: "",
+    key_norm: "",
+    attention_out: "layer.0.SelfAttention.o",
+    attention_norm: "layer.0.layer_norm",
+    mlp_in: &["layer.1.DenseReluDense.wi_0", "layer.1.DenseReluDense.wi_1"],
+    mlp_out: "layer.1.DenseReluDense.wo",
+    mlp_norm: "layer.1.layer_norm",
+};
+
+/// As the first T5 was, without a gate.
+pub(super) const FIRST_T5: Names = Names {
+    mlp_in: &["layer.1.DenseReluDense.wi"],
+    ..T5
+};
