@@ -78,6 +78,7 @@ impl Runner {
                 position: part.position,
                 blocks: part.blocks,
                 logits: part.logits,
+                picture: None,
             })
             .collect();
         let context = StepContext::new(self.threads);

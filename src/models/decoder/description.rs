@@ -49,6 +49,8 @@ pub(super) struct Rotary {
     /// Components of a head that are turned.
     pub(super) width: usize,
     pub(super) scaling: RotaryScaling,
+    /// As [`Rope::axes`].
+    pub(super) axes: Vec<u8>,
 }
 
 /// A scaling, or two of which the context's length decides.
@@ -80,7 +82,10 @@ impl Rotary {
                 }
             }
         };
-        Rope::new(self.theta, self.width, scaling)
+        Rope {
+            axes: self.axes.clone(),
+            ..Rope::new(self.theta, self.width, scaling)
+        }
     }
 }
 

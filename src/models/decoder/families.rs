@@ -12,7 +12,7 @@ use crate::models::ModelError;
 use crate::models::fields::Fields;
 
 /// The `model_type`s that are built in.
-pub(super) const SUPPORTED: [&str; 11] = [
+pub(super) const SUPPORTED: [&str; 12] = [
     "gemma",
     "gemma2",
     "gemma3_text",
@@ -22,6 +22,7 @@ pub(super) const SUPPORTED: [&str; 11] = [
     "olmo2",
     "phi3",
     "qwen2",
+    "qwen2_5_vl_text",
     "qwen3",
     "smollm3",
 ];
@@ -46,7 +47,7 @@ pub(super) fn describe(config: &Fields) -> Result<Description, ModelError> {
     let mut description = base(config, model_type)?;
     match model_type {
         "llama" | "mistral" => {}
-        "qwen2" => description.biases.qkv = true,
+        "qwen2" | "qwen2_5_vl_text" => description.biases.qkv = true,
         "qwen3" => description.head_norm = HeadNorm::PerHead,
         "gemma" | "gemma2" | "gemma3_text" => gemma(config, model_type, &mut description)?,
         "phi3" => description.parts = Parts::Fused,
@@ -115,7 +116,7 @@ fn base(config: &Fields, model_type: &str) -> Result<Description, ModelError> {
         true => config.count("sliding_window")?,
         false => None,
     };
-    let whole = matches!(model_type, "qwen2" | "qwen3");
+    let whole = matches!(model_type, "qwen2" | "qwen2_5_vl_text" | "qwen3");
     let layer = LayerKind {
         window: window.filter(|_| !whole),
         rotary: Some(0),
@@ -341,11 +342,37 @@ fn rotary(
         Some(rope) => scaling(config, rope, width, context)?,
         None => RotaryScaling::Fixed(Scaling::None),
     };
+    let axes = match rope {
+        Some(rope) => axes(rope, width)?,
+        None => Vec::new(),
+    };
     Ok(Rotary {
         theta,
         width,
         scaling,
+        axes,
     })
+}
+
+/// By which of its three positions a token's pairs of components are turned: in Qwen's language
+/// models that look at pictures, a share of the pairs by each, one share after the other.
+fn axes(rope: &Fields, width: usize) -> Result<Vec<u8>, ModelError> {
+    const FIELD: &str = "mrope_section";
+    let Some(sections) = rope.get(FIELD) else {
+        return Ok(Vec::new());
+    };
+    rope.only("mrope_interleaved", &json!(false))?;
+    let counts = sections
+        .as_array()
+        .filter(|counts| counts.len() == 3)
+        .and_then(|counts| counts.iter().map(Value::as_u64).collect::<Option<Vec<_>>>())
+        .filter(|counts| counts.iter().all(|count| *count <= width as u64))
+        .filter(|counts| counts.iter().sum::<u64>() == width as u64 / 2)
+        .ok_or_else(|| rope.invalid(FIELD, format!("it does not divide {} pairs", width / 2)))?;
+    let shares = (0..).zip(counts);
+    Ok(shares
+        .flat_map(|(axis, count)| std::iter::repeat_n(axis, count as usize))
+        .collect())
 }
 
 fn scaling(
@@ -367,7 +394,7 @@ fn scaling(
         Ok::<_, ModelError>(positive(field)?.or(config.number(field)?))
     };
     let fixed = match kind.unwrap_or("default") {
-        "default" => Scaling::None,
+        "default" | "mrope" => Scaling::None,
         "linear" => Scaling::Linear(needed("factor")?),
         "llama3" => Scaling::Llama3 {
             factor: needed("factor")?,

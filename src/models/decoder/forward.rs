@@ -9,7 +9,9 @@ use super::description::{Description, HeadNorm, LayerKind};
 use super::rope::{Angles, Rope};
 use super::weights::{Layer, Linear, Tensors};
 use crate::kernels::{self, Cpu, LinearScratch, Matrix, Team};
-use crate::pool::capabilities::text_to_text::{BlockId, LogitRows, SequenceChunk, WantedLogits};
+use crate::pool::capabilities::text_to_text::{
+    BlockId, LogitRows, SequenceChunk, WantedLogits, is_mark,
+};
 
 /// Values below which a pass over them is not worth a second thread.
 const FORK: usize = 1 << 15;
@@ -37,7 +39,7 @@ pub(super) struct Span<'a> {
 /// Buffers kept from step to step; they only ever grow.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    positions: Vec<usize>,
+    positions: Vec<[usize; 3]>,
     angles: Vec<Angles>,
     units: Vec<Unit>,
     linear: LinearScratch,
@@ -102,7 +104,12 @@ impl Network<'_> {
             });
             total += tokens;
             let positions = chunk.position..chunk.position + tokens;
-            scratch.positions.extend(positions);
+            scratch
+                .positions
+                .extend(positions.map(|place| match chunk.picture {
+                    Some(picture) => picture.positions(place),
+                    None => [place; 3],
+                }));
         }
         team.run(|| {
             let step = Step {
@@ -144,11 +151,18 @@ impl Step<'_> {
             self.team.threads(),
             &mut scratch.units,
         );
-        let tokens = chunks.iter().flat_map(|chunk| chunk.tokens);
-        let rows = scratch.hidden.chunks_exact_mut(description.hidden);
-        for (row, token) in rows.zip(tokens) {
-            tensors.words.read_row(*token as usize, row);
-            multiply(row, description.embedding_scale);
+        let mut rows = scratch.hidden.chunks_exact_mut(description.hidden);
+        for chunk in chunks {
+            for ((place, token), row) in (chunk.position..).zip(chunk.tokens).zip(&mut rows) {
+                let seen = chunk.picture.filter(|_| is_mark(*token));
+                match seen.as_ref().and_then(|picture| picture.row_at(place)) {
+                    Some(vector) => row.copy_from_slice(vector),
+                    None => {
+                        tensors.words.read_row(*token as usize, row);
+                        multiply(row, description.embedding_scale);
+                    }
+                }
+            }
         }
         for (number, layer) in tensors.layers.iter().enumerate() {
             let kind = description.layers[number];

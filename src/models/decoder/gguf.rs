@@ -240,6 +240,7 @@ fn gemma(entries: &Entries<'_>, description: &mut Description) -> Result<(), Mod
         theta: theta.into(),
         width: description.head_width,
         scaling: RotaryScaling::Fixed(Scaling::None),
+        axes: Vec::new(),
     });
     description.layers = alternating(count, 6, local, global);
     Ok(())
@@ -269,6 +270,7 @@ fn rotary(entries: &Entries<'_>, head_width: usize, context: usize) -> Result<Ro
         theta: theta.into(),
         width,
         scaling: scaling(entries, width, context)?,
+        axes: Vec::new(),
     })
 }
 

@@ -9,6 +9,9 @@ pub(super) struct Rope {
     pub(super) frequencies: Vec<f32>,
     /// What the turned components are multiplied by.
     pub(super) scale: f32,
+    /// For each pair, by which of a token's three positions it is turned; empty where all are
+    /// turned by the first.
+    pub(super) axes: Vec<u8>,
 }
 
 /// How frequencies are changed for contexts longer than those of the training.
@@ -102,6 +105,7 @@ impl Rope {
         Self {
             frequencies,
             scale: scale as f32,
+            axes: Vec::new(),
         }
     }
 
@@ -136,12 +140,14 @@ pub(super) struct Angles {
 
 impl Angles {
     /// Computes them for tokens at `positions`.
-    pub(super) fn fill(&mut self, rope: &Rope, positions: &[usize]) {
+    pub(super) fn fill(&mut self, rope: &Rope, positions: &[[usize; 3]]) {
         self.cosines.clear();
         self.sines.clear();
         for position in positions {
-            for frequency in &rope.frequencies {
-                let angle = f64::from(*position as f32 * frequency);
+            for (pair, frequency) in rope.frequencies.iter().enumerate() {
+                let axis = rope.axes.get(pair).copied().unwrap_or(0);
+                let position = position[usize::from(axis)];
+                let angle = f64::from(position as f32 * frequency);
                 let (sine, cosine) = angle.sin_cos();
                 self.cosines.push(cosine as f32 * rope.scale);
                 self.sines.push(sine as f32 * rope.scale);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::cache::{BLOCK_TOKENS, Cache};
+use super::description::Description;
 use super::files::DecoderWeights;
 use super::forward::{Network, Scratch};
 use super::options::{DecoderOptions, Sizes};
@@ -12,7 +13,7 @@ use crate::kernels::Team;
 use crate::model::{CandleModel, ModelInfo};
 use crate::models::ModelError;
 use crate::pool::capabilities::text_to_text::{
-    DecoderLimits, LogitRows, SequenceChunk, TextToTextCapable,
+    DecoderLimits, LogitRows, SequenceChunk, TextToTextCapable, is_mark,
 };
 use crate::pool::core::StepContext;
 
@@ -83,13 +84,26 @@ impl TextDecoder {
 
     /// Why a step cannot be run.
     fn check(&self, chunks: &[SequenceChunk<'_>]) -> Result<(), ModelError> {
-        let vocabulary = self.weights.description().vocabulary;
+        let Description {
+            vocabulary, hidden, ..
+        } = *self.weights.description();
         for chunk in chunks {
             let end = chunk.position.saturating_add(chunk.tokens.len());
             let needed = end.div_ceil(BLOCK_TOKENS);
             let blocks = self.sizes.blocks;
             let foreign = chunk.blocks.iter().find(|block| block.index() >= blocks);
-            let unknown = chunk.tokens.iter().find(|id| **id as usize >= vocabulary);
+            let is_row = |place: usize| {
+                let row = chunk
+                    .picture
+                    .as_ref()
+                    .and_then(|picture| picture.row_at(place));
+                row.is_some_and(|row| row.len() == hidden)
+            };
+            let mut tokens = (chunk.position..).zip(chunk.tokens);
+            let unknown = tokens.find(|(place, id)| match is_mark(**id) {
+                true => !is_row(*place),
+                false => **id as usize >= vocabulary,
+            });
             let detail = if chunk.tokens.is_empty() {
                 "it has no tokens".to_owned()
             } else if end > self.sizes.context {
@@ -101,8 +115,12 @@ impl TextDecoder {
                 )
             } else if let Some(block) = foreign {
                 format!("block {} is not one of {blocks}", block.0)
-            } else if let Some(token) = unknown {
-                format!("token {token} is outside the vocabulary of {vocabulary}")
+            } else if let Some((place, token)) = unknown {
+                if is_mark(*token) {
+                    format!("at {place}, it has no row of a picture")
+                } else {
+                    format!("token {token} is outside the vocabulary of {vocabulary}")
+                }
             } else {
                 continue;
             };

@@ -139,6 +139,7 @@ impl Scheduler {
             } else {
                 WantedLogits::None
             },
+            picture: None,
         })
     }
 

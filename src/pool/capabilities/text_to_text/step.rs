@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::picture::PlacedPicture;
+
 /// What a decoder can hold and take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecoderLimits {
@@ -49,7 +51,8 @@ pub enum WantedLogits {
 pub struct SequenceChunk<'a> {
     /// Whose tokens they are.
     pub sequence: SequenceId,
-    /// The tokens, at least one; each below [`DecoderLimits::vocabulary`].
+    /// The tokens, at least one; each below [`DecoderLimits::vocabulary`], or the
+    /// [mark](super::is_mark) of a row of the picture.
     pub tokens: &'a [u32],
     /// The position of the first of them: how many tokens the cache holds of the sequence already.
     pub position: usize,
@@ -57,6 +60,8 @@ pub struct SequenceChunk<'a> {
     pub blocks: &'a [BlockId],
     /// Of which tokens the logits are wanted.
     pub logits: WantedLogits,
+    /// The picture that is part of the sequence.
+    pub picture: Option<PlacedPicture<'a>>,
 }
 
 impl SequenceChunk<'_> {
