@@ -18,6 +18,8 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -41,6 +43,10 @@ PROCESSORS = {
     "efficientnet-offset": (EfficientNetImageProcessorPil, dict(
         size={"height": 18, "width": 18}, do_center_crop=True, crop_size={"height": 15, "width": 15},
         rescale_factor=1 / 127.5, rescale_offset=True, include_top=False)),
+    "llava": (LlavaImageProcessorPil, dict(
+        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}, do_pad=True)),
+    "qwen2-vl": (Qwen2VLImageProcessorPil, dict(
+        size={"shortest_edge": 400, "longest_edge": 2500}, patch_size=4, merge_size=2)),
     **{f"filter-{number}": (ViTImageProcessorPil, dict(
         size={"height": 23, "width": 17}, resample=number, do_rescale=False, do_normalize=False))
        for number in range(6)},
@@ -58,12 +64,26 @@ OLD = {
 }
 
 
+def whole(values, grid, processor) -> np.ndarray:
+    """A picture [3, height, width] of its patches, which lie square by square and have each pixel twice."""
+    patch, merge = processor.patch_size, processor.merge_size
+    high, wide = int(grid[1]) // merge, int(grid[2]) // merge
+    values = values.reshape(high, wide, merge, merge, 3, 2, patch, patch)
+    assert (values[..., 0, :, :] == values[..., 1, :, :]).all()
+    values = values[..., 0, :, :].transpose(4, 0, 2, 5, 1, 3, 6)
+    return values.reshape(3, high * merge * patch, wide * merge * patch)
+
+
 def write(name, processor, pictures) -> None:
     folder = OUT / name
     made = {}
     for index, picture in enumerate(pictures):
         values = processor(picture, return_tensors="np", input_data_format="channels_last")
-        values = np.ascontiguousarray(values["pixel_values"][0])
+        if name == "qwen2-vl":
+            pixels = whole(values["pixel_values"], values["image_grid_thw"][0], processor)
+        else:
+            pixels = values["pixel_values"][0]
+        values = np.ascontiguousarray(pixels)
         made[str(index)] = values.astype(np.uint8 if name.startswith("filter") else np.float32)
     save_file(made, folder / "pixels.safetensors")
 

@@ -21,11 +21,14 @@ const FILE: &str = "preprocessor_config.json";
 /// 224 may still be 334 times as long as it is wide.
 const MAX_PIXELS: u64 = 1 << 24;
 
+/// How many times as long as wide a picture may be whose shape is kept: what the reference takes.
+const LONGEST: u64 = 200;
+
 /// Scales, crops and normalises pictures as a model's `preprocessor_config.json` says.
 ///
-/// The processors of CLIP, SigLIP, ViT, BiT (which DINOv2 has), BLIP and EfficientNet are known. What comes out is
-/// what transformers' processors on Pillow 13 give; those on torchvision scale in another way, so that
-/// values differ.
+/// The processors of CLIP, SigLIP, ViT, BiT (which DINOv2 has), BLIP, EfficientNet, LLaVA and Qwen2-VL are
+/// known. What comes out is what transformers' processors on Pillow 13 give; those on torchvision scale in
+/// another way, so that values differ. Of Qwen2-VL's, it is the picture before it is cut into patches.
 ///
 /// ```
 /// use modelpool::images::{ImagePreprocessor, RgbImage};
@@ -38,6 +41,8 @@ const MAX_PIXELS: u64 = 1 << 24;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImagePreprocessor {
+    /// The colour of the bars that make a square of the picture.
+    bars: Option<[u8; 3]>,
     resize: Option<(Size, Filter)>,
     /// Height and width.
     crop: Option<[u32; 2]>,
@@ -51,6 +56,16 @@ enum Size {
     Shortest(u32),
     /// Height and width.
     Exact([u32; 2]),
+    /// About as it is, in whole units.
+    Units(Units),
+}
+
+/// Sides in whole units of so many pixels, and an area within bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Units {
+    unit: u32,
+    least: u32,
+    most: u32,
 }
 
 /// What a pixel's values become.
@@ -107,6 +122,14 @@ impl ImagePreprocessor {
     /// when one of its sides is, and it has not that many itself.
     pub fn run(&self, picture: &RgbImage) -> Result<PixelTensor, ImageError> {
         let mut picture = Cow::Borrowed(picture);
+        if let Some(colour) = self.bars {
+            let side = u64::from(picture.width().max(picture.height()));
+            let pixels = u64::from(picture.width()) * u64::from(picture.height());
+            if side * side > MAX_PIXELS.max(pixels) {
+                return Err(too_large(&picture, "pixels in a square"));
+            }
+            picture = Cow::Owned(in_square(&picture, colour));
+        }
         if let Some((size, filter)) = self.resize {
             let [height, width] = size.of(&picture)?;
             picture = Cow::Owned(resize(&picture, width, height, filter));
@@ -135,21 +158,70 @@ impl Size {
                     [shortest, longest]
                 }
             }
+            Self::Units(_) if old_height.max(old_width) > LONGEST * old_height.min(old_width) => {
+                return Err(ImageError::TooLarge {
+                    width: picture.width(),
+                    height: picture.height(),
+                    what: "times as long as wide",
+                    limit: LONGEST,
+                });
+            }
+            Self::Units(units) => units.of(old_height, old_width),
         };
         // One side is scaled before the other, so what is in between has one of either.
         let most = (height * width)
             .max(height * old_width)
             .max(old_height * width);
         if most > MAX_PIXELS.max(old_height * old_width) {
-            return Err(ImageError::TooLarge {
-                width: picture.width(),
-                height: picture.height(),
-                what: "pixels when scaled",
-                limit: MAX_PIXELS,
-            });
+            return Err(too_large(picture, "pixels when scaled"));
         }
         // In bounds: neither is more than the pixels above.
         Ok([height, width].map(|side| side as u32))
+    }
+}
+
+impl Units {
+    /// The height and width in whole units that are nearest to a picture's, or nearest to its shape where
+    /// its area is out of bounds. In doubles and with ties to even, as the reference computes it.
+    fn of(self, height: u64, width: u64) -> [u64; 2] {
+        let unit = f64::from(self.unit);
+        let [high, wide] = [height, width].map(|side| side as f64);
+        let area = high * wide;
+        let nearest = [high, wide].map(|side| (side / unit).round_ties_even());
+        let pixels = nearest[0] * nearest[1] * unit * unit;
+        let units = if pixels > f64::from(self.most) {
+            let shrink = (area / f64::from(self.most)).sqrt();
+            [high, wide].map(|side| (side / shrink / unit).floor().max(1.0))
+        } else if pixels < f64::from(self.least) {
+            let stretch = (f64::from(self.least) / area).sqrt();
+            [high, wide].map(|side| (side * stretch / unit).ceil())
+        } else {
+            nearest
+        };
+        units.map(|count| count as u64 * u64::from(self.unit))
+    }
+}
+
+/// Puts bars at two sides of a picture, so that it is a square.
+fn in_square(picture: &RgbImage, colour: [u8; 3]) -> RgbImage {
+    let [width, height] = [picture.width(), picture.height()].map(|side| side as usize);
+    let side = width.max(height);
+    let [left, top] = [width, height].map(|own| (side - own) / 2);
+    let mut pixels = colour.repeat(side * side);
+    let rows = picture.pixels().chunks_exact(3 * width);
+    for (line, row) in pixels.chunks_exact_mut(3 * side).skip(top).zip(rows) {
+        line[3 * left..3 * (left + width)].copy_from_slice(row);
+    }
+    let side = picture.width().max(picture.height());
+    RgbImage::of_size(side, side, pixels)
+}
+
+fn too_large(picture: &RgbImage, what: &'static str) -> ImageError {
+    ImageError::TooLarge {
+        width: picture.width(),
+        height: picture.height(),
+        what,
+        limit: MAX_PIXELS,
     }
 }
 

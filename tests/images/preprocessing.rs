@@ -86,6 +86,8 @@ fn pictures_are_prepared_as_in_transformers() {
         "blip",
         "efficientnet",
         "efficientnet-offset",
+        "llava",
+        "qwen2-vl",
         "old-clip",
         "old-vit",
     ] {
@@ -175,7 +177,7 @@ fn other_processors_and_other_files_are_told() {
         "null",
         r#"{"image_processor_type": "CLIP"}"#,
         r#"{"image_processor_type": "ImageProcessor"}"#,
-        r#"{"image_processor_type": "Qwen2VLImageProcessor"}"#,
+        r#"{"image_processor_type": "Idefics3ImageProcessor"}"#,
     ] {
         let error = ImagePreprocessor::from_json(text).unwrap_err();
         assert!(
@@ -208,6 +210,55 @@ fn a_strip_that_would_be_scaled_to_a_giant_is_refused() {
             limit: 16_777_216,
             ..
         })
+    ));
+}
+
+#[test]
+fn sizes_in_units_that_cannot_be_are_told() {
+    let config = |fields: &str| {
+        ImagePreprocessor::from_json(&format!(
+            r#"{{"image_processor_type": "Qwen2VLImageProcessor", {fields}}}"#
+        ))
+    };
+    for (field, fields) in [
+        ("patch_size", r#""patch_size": 0"#),
+        (
+            "patch_size",
+            r#""patch_size": 16777216, "merge_size": 16777216"#,
+        ),
+        ("min_pixels", r#""min_pixels": -3"#),
+        ("max_pixels", r#""max_pixels": 99999999999"#),
+        ("max_pixels", r#""min_pixels": 5000, "max_pixels": 4999"#),
+        ("max_pixels", r#""min_pixels": 1, "max_pixels": 783"#),
+        ("longest_edge", r#""size": {"longest_edge": "large"}"#),
+        ("do_pad", r#""do_pad": true"#),
+    ] {
+        match config(fields) {
+            Err(ModelError::InvalidConfig { field: found, .. }) => {
+                assert_eq!(found, field, "{fields}");
+            }
+            other => panic!("{fields}: {other:?}"),
+        }
+    }
+    let strip = |width| RgbImage::new(width, 1, vec![7; width as usize * 3]).unwrap();
+    let preprocessor = config(r#""min_pixels": 784, "max_pixels": 1254400"#).unwrap();
+    assert!(preprocessor.run(&strip(200)).is_ok());
+    assert!(matches!(
+        preprocessor.run(&strip(201)),
+        Err(ImageError::TooLarge { limit: 200, .. })
+    ));
+}
+
+#[test]
+fn a_strip_that_would_be_a_giant_square_is_refused() {
+    let text = r#"{"image_processor_type": "LlavaImageProcessor", "do_pad": true, "crop_size": 4,
+                   "size": {"shortest_edge": 4}}"#;
+    let preprocessor = ImagePreprocessor::from_json(text).unwrap();
+    let strip = |width| RgbImage::new(width, 1, vec![7; width as usize * 3]).unwrap();
+    assert_eq!(preprocessor.run(&strip(4096)).unwrap().shape(), [3, 4, 4]);
+    assert!(matches!(
+        preprocessor.run(&strip(4097)),
+        Err(ImageError::TooLarge { width: 4097, .. })
     ));
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{FILE, Filter, ImagePreprocessor, MAX_PIXELS, Normal, Size, Tones};
+use super::{FILE, Filter, ImagePreprocessor, MAX_PIXELS, Normal, Size, Tones, Units};
 use crate::models::ModelError;
 use crate::models::fields::Fields;
 
@@ -37,7 +37,7 @@ const CLIP: Defaults = Defaults {
 
 /// transformers' own defaults, by processor; a name is given without what follows it: `ImageProcessor`,
 /// `FeatureExtractor` or the like.
-const PROCESSORS: [Defaults; 6] = [
+const PROCESSORS: [Defaults; 8] = [
     CLIP,
     Defaults {
         name: "Siglip",
@@ -75,7 +75,24 @@ const PROCESSORS: [Defaults; 6] = [
         crop: None,
         normal: HALVES,
     },
+    Defaults {
+        name: LLAVA,
+        ..CLIP
+    },
+    Defaults {
+        name: QWEN2_VL,
+        size: Size::Units(Units {
+            unit: 28,
+            least: 56 * 56,
+            most: 28 * 28 * 1280,
+        }),
+        crop: None,
+        ..CLIP
+    },
 ];
+
+const LLAVA: &str = "Llava";
+const QWEN2_VL: &str = "Qwen2VL";
 
 const EFFICIENT_NET: &str = "EfficientNet";
 /// EfficientNet's, where it is asked to crop and not told what.
@@ -85,7 +102,10 @@ pub(super) fn read(value: Value) -> Result<ImagePreprocessor, ModelError> {
     let fields = Fields::new(FILE, value);
     let defaults = processor(&fields)?;
     // What would change the picture in ways that are not followed.
-    fields.only("do_pad", &json!(false))?;
+    let may_pad = defaults.name == LLAVA;
+    if !may_pad {
+        fields.only("do_pad", &json!(false))?;
+    }
     fields.only("do_flip_channel_order", &json!(false))?;
 
     let resize = if fields.flag("do_resize", true)? {
@@ -98,7 +118,14 @@ pub(super) fn read(value: Value) -> Result<ImagePreprocessor, ModelError> {
     } else {
         None
     };
+    let bars = if may_pad && fields.flag("do_pad", false)? {
+        let mean = channels(&fields, "image_mean", defaults.normal.mean)?;
+        Some(mean.map(|mean| (f64::from(mean) * 255.0) as u8))
+    } else {
+        None
+    };
     Ok(ImagePreprocessor {
+        bars,
         resize,
         crop,
         tones: tones(&fields, defaults)?,
@@ -124,6 +151,9 @@ fn processor(fields: &Fields) -> Result<&'static Defaults, ModelError> {
 
 fn size(fields: &Fields, defaults: &Defaults) -> Result<Size, ModelError> {
     const FIELD: &str = "size";
+    if let Size::Units(usual) = defaults.size {
+        return units(fields, usual).map(Size::Units);
+    }
     let Some(value) = fields.get(FIELD) else {
         return Ok(defaults.size);
     };
@@ -145,6 +175,32 @@ fn size(fields: &Fields, defaults: &Defaults) -> Result<Size, ModelError> {
         bounded(fields, FIELD, [side; 2])?;
     }
     Ok(size)
+}
+
+/// How large pictures may be whose size is their own.
+fn units(fields: &Fields, usual: Units) -> Result<Units, ModelError> {
+    let bounded = |field: &str, value: usize| {
+        u32::try_from(value)
+            .ok()
+            .filter(|value| u64::from(*value) <= MAX_PIXELS)
+            .ok_or_else(|| fields.invalid(field, format!("{value} are more than {MAX_PIXELS}")))
+    };
+    let patch = fields.count("patch_size")?.unwrap_or(14);
+    let merge = fields.count("merge_size")?.unwrap_or(2);
+    let unit = bounded("patch_size", patch.saturating_mul(merge))?;
+    let size = fields.within("size");
+    let area = |older: &str, newer: &str, usual: u32| {
+        let inner = size.as_ref().map_or(Ok(None), |size| size.count(newer))?;
+        let area = fields.count(older)?.or(inner);
+        area.map_or(Ok(usual), |area| bounded(older, area))
+    };
+    let least = area("min_pixels", "shortest_edge", usual.least)?;
+    let most = area("max_pixels", "longest_edge", usual.most)?;
+    if least > most || u64::from(unit) * u64::from(unit) > u64::from(most) {
+        let detail = format!("{most} are fewer than {least}, or than a square of {unit}");
+        return Err(fields.invalid("max_pixels", detail));
+    }
+    Ok(Units { unit, least, most })
 }
 
 fn crop_size(fields: &Fields, defaults: &Defaults) -> Result<[u32; 2], ModelError> {
