@@ -14,6 +14,7 @@ mod pth;
 mod static_embedding;
 mod stored;
 mod tensors;
+mod vision_language;
 
 pub use decoder::{CacheFormat, DecoderFiles, DecoderOptions, DecoderWeights, TextDecoder};
 pub use efficientnet::{EfficientNet, EfficientNetWeights};
@@ -24,3 +25,4 @@ pub use onnx::{OnnxArray, OnnxModel};
 pub use pth::Pth;
 pub use static_embedding::{StaticEmbedder, StaticFolder, StaticPreparer, StaticWeights};
 pub use stored::StoredWeights;
+pub use vision_language::{VisionLanguageFiles, VisionLanguageModel, VisionLanguageWeights};

@@ -115,6 +115,48 @@ impl ImagePreprocessor {
         config::read(value)
     }
 
+    /// The most pixels that a prepared picture has; `None` where that depends on its shape.
+    pub(crate) fn most_pixels(&self) -> Option<usize> {
+        let area = |[height, width]: [u32; 2]| height as usize * width as usize;
+        match (self.crop, self.resize) {
+            (Some(size), _) | (None, Some((Size::Exact(size), _))) => Some(area(size)),
+            (None, Some((Size::Units(units), _))) => Some(units.most as usize),
+            _ => None,
+        }
+    }
+
+    /// Fails unless all prepared pictures are of this height and width, or else have sides of whole units of
+    /// `unit` pixels.
+    pub(crate) fn require_pictures_of(
+        &self,
+        size: Option<[usize; 2]>,
+        unit: usize,
+    ) -> Result<(), ModelError> {
+        let (field, detail) = match (size, self.crop, self.resize) {
+            (Some(size), Some(found), _) | (Some(size), None, Some((Size::Exact(found), _))) => {
+                if found.map(|side| side as usize) == size {
+                    return Ok(());
+                }
+                let detail = format!("{found:?} are not the {size:?} pixels that the tower takes");
+                ("crop_size", detail)
+            }
+            (Some(_), ..) => ("size", "the tower takes pictures of one size".to_owned()),
+            (None, None, Some((Size::Units(units), _))) => {
+                if units.unit as usize == unit {
+                    return Ok(());
+                }
+                let detail = format!("units of {} are not the tower's {unit}", units.unit);
+                ("patch_size", detail)
+            }
+            (None, ..) => ("size", "the tower takes pictures in whole units".to_owned()),
+        };
+        Err(ModelError::InvalidConfig {
+            file: FILE.to_owned(),
+            field: field.to_owned(),
+            detail,
+        })
+    }
+
     /// Prepares a picture.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ pub(crate) enum Activation {
     Gelu,
     /// GELU by its tanh approximation.
     GeluTanh,
+    /// `x · sigmoid(1.702 x)`, another approximation of GELU.
+    QuickGelu,
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, 0), 6)`.
@@ -44,6 +46,10 @@ impl Activation {
                     simd.splat_f32s(0.797_884_6),
                 );
                 simd.mul_add_e_f32s(half, tanh(simd, simd.mul_f32s(x, inner)), half)
+            }
+            Self::QuickGelu => {
+                let scaled = simd.mul_f32s(x, simd.splat_f32s(1.702));
+                simd.mul_f32s(x, sigmoid(simd, scaled))
             }
             Self::Relu => simd.max_f32s(x, simd.splat_f32s(0.0)),
             Self::Relu6 => clamp(simd, x, 0.0, 6.0),

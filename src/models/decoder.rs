@@ -37,4 +37,5 @@ mod weights;
 pub use cache::CacheFormat;
 pub use files::{DecoderFiles, DecoderWeights};
 pub use options::DecoderOptions;
+pub(super) use store::is_finite;
 pub use text_decoder::TextDecoder;

@@ -98,9 +98,20 @@ impl DecoderFiles {
         files::require_directory(&path)?;
         let config = files::read_json(&path.join("config.json"), "config.json")?;
         let config = Fields::new("config.json", config);
-        let description = families::describe(&config)?;
-        let store = Store::hub(Checkpoint::open(&path)?, description.names.words);
-        Self::new(path, description, store, cpu)
+        Self::of_part(&path, &config, Checkpoint::open(&path)?, cpu)
+    }
+
+    /// The language model that is a part of the model in a folder: described by `config`, its tensors among
+    /// those of `checkpoint`.
+    pub(in crate::models) fn of_part(
+        path: &Path,
+        config: &Fields,
+        checkpoint: Checkpoint,
+        cpu: Cpu,
+    ) -> Result<Self, ModelError> {
+        let description = families::describe(config)?;
+        let store = Store::hub(checkpoint, description.names.words);
+        Self::new(path.to_owned(), description, store, cpu)
     }
 
     fn with_gguf(file: Arc<Gguf>, cpu: Cpu) -> Result<Self, ModelError> {

@@ -69,6 +69,11 @@ impl DecoderOptions {
         Ok(self.sizes(most)?.context)
     }
 
+    /// How many tokens the cache holds, for a model with contexts of up to `most` tokens.
+    pub(crate) fn cache(&self, most: usize) -> Result<usize, ModelError> {
+        Ok(self.sizes(most)?.blocks * BLOCK_TOKENS)
+    }
+
     /// The sizes for a model with contexts of up to `most` tokens.
     pub(super) fn sizes(&self, most: usize) -> Result<Sizes, ModelError> {
         let invalid = |field: &str, detail: String| {

@@ -55,9 +55,17 @@ impl Store {
     pub(super) fn head(&self, name: &str) -> String {
         match self {
             Self::Gguf(_) => format!("{name}.weight"),
-            Self::Hub { prefix, .. } => {
-                let beside = prefix.strip_suffix("model.").unwrap_or(prefix);
-                format!("{beside}{name}.weight")
+            Self::Hub { checkpoint, prefix } => {
+                // It stands beside the transformer: beside "model.", and beside "model.language_model." too.
+                let beside = prefix.strip_suffix("model.");
+                let beside = beside.filter(|rest| rest.is_empty() || rest.ends_with('.'));
+                let nearest = format!("{}{name}.weight", beside.unwrap_or(prefix));
+                let outermost = format!("{name}.weight");
+                match checkpoint.entry(&nearest).is_none() && checkpoint.entry(&outermost).is_some()
+                {
+                    true => outermost,
+                    false => nearest,
+                }
             }
         }
     }
@@ -160,7 +168,7 @@ pub(super) fn floats(kind: GgmlType, bytes: &[u8]) -> Option<Vec<f32>> {
 
 /// Whether no element of a floating-point tensor is NaN or infinite; the scales of blocks are
 /// checked where they are laid out.
-fn is_finite(kind: GgmlType, bytes: &[u8]) -> bool {
+pub(in crate::models) fn is_finite(kind: GgmlType, bytes: &[u8]) -> bool {
     let is_sound = |pair: &[u8; 2], mask: u16| u16::from_le_bytes(*pair) & mask != mask;
     let (pairs, _) = bytes.as_chunks::<2>();
     let mut pairs = pairs.iter();

@@ -1,0 +1,270 @@
+"""Tiny random checkpoints of vision-language models, in the hub's folder layout, with reference values
+by transformers.
+
+    python scripts/reference/vision_language.py
+
+writes tests/data/vision_language/FAMILY/. Weights are random but seeded; norms and biases too, so that
+one left out shows. `reference.safetensors` has, for each picture N: `N.picture` [height, width, 3], what
+the image processor makes of it (`N.pixels`), the vision tower's vectors (`N.tower`), those that the
+language model is given (`N.rows`), the prompt's tokens (`N.tokens`), their logits (`N.logits`) and the
+tokens that follow, the likeliest each time (`N.answer`). `queries.json` are the texts that were asked.
+"""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import torch
+import transformers as tf
+from safetensors.numpy import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+OUT = pathlib.Path(__file__).parents[2] / "tests/data/vision_language"
+ANSWER = 10
+QUERIES = ["What is this?", "Is it <image> or <|image_pad|>?", "Name the colour: red, or blue?"]
+TEXT = dict(hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=256, rms_norm_eps=1e-5)
+
+CLIP_TONES = dict(image_mean=[0.48145466, 0.4578275, 0.40821073],
+                  image_std=[0.26862954, 0.26130258, 0.27577711])
+
+LLAVA_TEMPLATE = """\
+{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}\
+{% endif %}{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}\
+{{ '<image>\n' }}{% endfor %}\
+{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}\
+{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"""
+
+QWEN_TEMPLATE = """\
+{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system
+You help.<|im_end|>
+{% endif %}<|im_start|>{{ message['role'] }}
+{% if message['content'] is string %}{{ message['content'] }}<|im_end|>
+{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' %}\
+<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in content %}{{ content['text'] }}{% endif %}\
+{% endfor %}<|im_end|>
+{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+def randomise(model: torch.nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in sorted(model.named_parameters()):
+        values = torch.randn(weight.shape, generator=generator)
+        lower = name.lower()
+        if weight.dim() == 1 and ("norm" in lower or "ln_q" in lower) and lower.endswith("weight"):
+            values = 1.0 + 0.2 * values
+        elif weight.dim() == 1 or "position" in lower or "class_embedding" in lower:
+            values = 0.3 * values
+        elif "embed" in lower and weight.dim() == 2:
+            pass
+        else:
+            values = values * weight[0].numel() ** -0.5 * 1.3
+        with torch.no_grad():
+            weight.copy_(values)
+
+
+def tokenizer(special: list[str], bos: str | None) -> Tokenizer:
+    """Bytes, each a token, and control tokens after them."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in special])
+    if bos:
+        from tokenizers import processors
+        made.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, made.token_to_id(bos))])
+    return made
+
+
+def pictures(shapes) -> list[np.ndarray]:
+    rng = np.random.default_rng(7)
+    made = []
+    for height, width in shapes:
+        y, x = np.mgrid[0:height, 0:width]
+        waves = [np.sin(x / rng.uniform(2, 9) + y / rng.uniform(2, 9) + c) for c in range(3)]
+        made.append(((np.stack(waves, -1) + 1) * 110 + rng.uniform(0, 35, (height, width, 3))).astype(np.uint8))
+    return made
+
+
+def folder(family: str, model, made: Tokenizer, settings: dict, template: str, preprocessor: dict) -> pathlib.Path:
+    out = OUT / family
+    shutil.rmtree(out, ignore_errors=True)
+    model.save_pretrained(out)
+    for file in out.iterdir():
+        if file.name not in ("config.json", "generation_config.json") and file.suffix != ".safetensors":
+            file.unlink()
+    (out / "generation_config.json").unlink(missing_ok=True)
+    made.save(str(out / "tokenizer.json"))
+    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n")
+    if template:
+        (out / "chat_template.json").write_text(json.dumps({"chat_template": template}, indent=1) + "\n")
+    (out / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=1) + "\n")
+    return out
+
+
+def render(template: str, query: str, bos: str | None) -> str:
+    import jinja2
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": query}]}]
+    return environment.from_string(template).render(
+        messages=messages, add_generation_prompt=True, bos_token=bos or "")
+
+
+def expanded(made: Tokenizer, text: str, query: str, image: str, rows: int, bos: bool) -> list[int]:
+    """The prompt's tokens: the query's own text is plain, whatever it spells."""
+    before, after = text.split(query)
+    plain = []
+    for byte in query.encode():
+        letter = made.pre_tokenizer.pre_tokenize_str  # each byte is a token of its own
+        del letter
+        plain.append(BYTE[byte])
+    ids = made.encode(before, add_special_tokens=bos).ids + plain + made.encode(after, add_special_tokens=False).ids
+    place = made.token_to_id(image)
+    assert ids.count(place) == 1
+    at = ids.index(place)
+    return ids[:at] + [place] * rows + ids[at + 1:]
+
+
+def bytes_to_letters() -> dict[int, str]:
+    keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters, extra = {b: chr(b) for b in keep}, 0
+    for b in range(256):
+        if b not in letters:
+            letters[b] = chr(256 + extra)
+            extra += 1
+    return letters
+
+
+LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
+BYTE = {b: LETTERS.index(letter) for b, letter in bytes_to_letters().items()}
+
+
+def answer(logits_of, tokens: list[int]) -> tuple[np.ndarray, list[int]]:
+    """The logits of a prompt and the tokens that follow."""
+    first = logits_of(tokens)
+    found = list(tokens)
+    logits = first
+    for _ in range(ANSWER):
+        found.append(int(logits[-1].argmax()))
+        logits = logits_of(found)
+    return first, found[len(tokens):]
+
+
+def write(out: pathlib.Path, cases: dict) -> None:
+    arrays = {}
+    for name, value in cases.items():
+        array = np.asarray(value)
+        if array.dtype.kind == "f":
+            array = array.astype("<f4")
+        elif array.dtype != np.uint8:
+            array = array.astype("<u4")
+        arrays[name] = np.ascontiguousarray(array)
+    save_file(arrays, out / "reference.safetensors")
+    print(out.name, {p.name: p.stat().st_size for p in sorted(out.iterdir())})
+
+
+def llava() -> None:
+    made = tokenizer(["<s>", "</s>", "<unk>", "<image>", "<pad>"], "<s>")
+    ids = {name: made.token_to_id(name) for name in ("<s>", "</s>", "<image>", "<pad>")}
+    size, patch = 15, 5
+    vision = tf.CLIPVisionConfig(hidden_size=24, intermediate_size=36, num_hidden_layers=3, num_attention_heads=3,
+                                 image_size=size, patch_size=patch, projection_dim=16)
+    text = tf.LlamaConfig(**TEXT, vocab_size=made.get_vocab_size(), bos_token_id=ids["<s>"],
+                          eos_token_id=ids["</s>"], pad_token_id=ids["<pad>"])
+    config = tf.LlavaConfig(vision_config=vision, text_config=text, image_token_index=ids["<image>"],
+                            image_seq_length=(size // patch) ** 2)
+    config._attn_implementation = "eager"
+    model = tf.LlavaForConditionalGeneration(config).eval()
+    randomise(model, 1)
+    preprocessor = dict(
+        image_processor_type="CLIPImageProcessor", do_convert_rgb=True, do_resize=True, size=dict(shortest_edge=size),
+        resample=3, do_center_crop=True, crop_size=dict(height=size, width=size), do_rescale=True,
+        rescale_factor=1 / 255, do_normalize=True, processor_class="LlavaProcessor", **CLIP_TONES)
+    settings = dict(bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
+                    image_token="<image>", tokenizer_class="LlamaTokenizer")
+    out = folder("llava", model, made, settings, LLAVA_TEMPLATE, preprocessor)
+    fields = {k: v for k, v in preprocessor.items() if k not in ("image_processor_type", "processor_class")}
+    processor = tf.CLIPImageProcessorPil(**fields)
+    cases = {}
+    for number, picture in enumerate(pictures([(20, 31), (15, 15), (40, 22)])):
+        pixels = processor(picture, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+        with torch.no_grad():
+            seen = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][0, 1:]
+            rows = model.model.get_image_features(pixels).pooler_output[0]
+        query = QUERIES[number]
+        tokens = expanded(made, render(LLAVA_TEMPLATE, query, "<s>"), query, "<image>", len(rows), True)
+
+        def logits_of(ids):
+            with torch.no_grad():
+                return model(input_ids=torch.tensor([ids]), pixel_values=pixels, use_cache=False).logits[0].numpy()
+
+        logits, follow = answer(logits_of, tokens)
+        cases |= {f"{number}.picture": picture, f"{number}.pixels": pixels[0], f"{number}.tower": seen,
+                  f"{number}.rows": rows, f"{number}.tokens": tokens, f"{number}.logits": logits,
+                  f"{number}.answer": follow}
+    write(out, cases)
+
+
+def qwen() -> None:
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
+               "<|video_pad|>"]
+    made = tokenizer(special, None)
+    ids = {name: made.token_to_id(name) for name in special}
+    vision = dict(depth=4, hidden_size=32, hidden_act="silu", intermediate_size=40, num_heads=2, in_channels=3,
+                  patch_size=4, spatial_merge_size=2, temporal_patch_size=2, window_size=16, out_hidden_size=32,
+                  fullatt_block_indexes=[1, 3])
+    text = TEXT | dict(vocab_size=made.get_vocab_size(), num_attention_heads=2, num_key_value_heads=1,
+                       rope_theta=10000.0, rope_scaling=dict(type="mrope", mrope_section=[2, 3, 3]),
+                       bos_token_id=ids["<|endoftext|>"], eos_token_id=ids["<|im_end|>"], use_sliding_window=False,
+                       tie_word_embeddings=True)
+    config = tf.Qwen2_5_VLConfig(
+        vision_config=vision, text_config=text, image_token_id=ids["<|image_pad|>"], tie_word_embeddings=True,
+        video_token_id=ids["<|video_pad|>"], vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"])
+    config._attn_implementation = "eager"
+    model = tf.Qwen2_5_VLForConditionalGeneration(config).eval()
+    randomise(model, 2)
+    preprocessor = dict(
+        image_processor_type="Qwen2VLImageProcessor", min_pixels=512, max_pixels=2304, patch_size=4,
+        temporal_patch_size=2, merge_size=2, processor_class="Qwen2_5_VLProcessor", **CLIP_TONES)
+    settings = dict(eos_token="<|im_end|>", pad_token="<|endoftext|>", bos_token=None, tokenizer_class="Qwen2Tokenizer")
+    out = folder("qwen2_5_vl", model, made, settings, QWEN_TEMPLATE, preprocessor)
+    fields = {k: v for k, v in preprocessor.items() if k not in ("image_processor_type", "processor_class")}
+    processor = tf.Qwen2VLImageProcessorPil(**fields)
+    cases = {}
+    for number, picture in enumerate(pictures([(40, 57), (9, 12), (90, 20)])):
+        prepared = processor(picture, return_tensors="pt", input_data_format="channels_last")
+        pixels, grid = prepared["pixel_values"], prepared["image_grid_thw"]
+        with torch.no_grad():
+            seen = model.model.visual(pixels, grid_thw=grid)
+            # The tower works window by window; its merged rows are put back in their order.
+            rows = seen.pooler_output
+        query = QUERIES[number]
+        tokens = expanded(made, render(QWEN_TEMPLATE, query, None), query, "<|image_pad|>", len(rows), False)
+
+        def logits_of(ids):
+            types = torch.tensor([[int(i == config.image_token_id) for i in ids]])
+            with torch.no_grad():
+                model.model.rope_deltas = None
+                return model(input_ids=torch.tensor([ids]), pixel_values=pixels, image_grid_thw=grid,
+                             mm_token_type_ids=types, use_cache=False).logits[0].numpy()
+
+        logits, follow = answer(logits_of, tokens)
+        cases |= {f"{number}.picture": picture, f"{number}.pixels": pixels, f"{number}.grid": grid[0],
+                  f"{number}.tower": seen.last_hidden_state, f"{number}.rows": rows, f"{number}.tokens": tokens,
+                  f"{number}.logits": logits, f"{number}.answer": follow}
+    write(out, cases)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "queries.json").write_text(json.dumps(QUERIES, indent=1) + "\n")
+    llava()
+    qwen()
+
+
+main()
