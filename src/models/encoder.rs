@@ -23,6 +23,7 @@
 //! ```
 
 mod attention;
+mod builder;
 mod description;
 mod families;
 mod folder;
@@ -31,8 +32,10 @@ mod head;
 mod modules;
 mod names;
 mod preparer;
+mod source;
 mod tables;
 mod text_encoder;
+mod truncation;
 mod weights;
 
 pub use folder::{EncoderFolder, EncoderWeights};

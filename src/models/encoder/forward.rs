@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::attention::{Attention, AttentionScratch, Span, grow};
 use super::description::{Description, Placement, Positions};
+use super::source::Source;
 use super::tables::Tables;
 use super::weights::Tensors;
 use crate::kernels::{self, Cpu};
@@ -26,12 +27,20 @@ pub(super) struct Network<'a> {
     pub(super) tensors: &'a Tensors,
 }
 
+/// How far a pass goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    /// How many layers are run, from the first on.
+    pub(super) layers: usize,
+    /// Whether the norm after the last layer follows, of models that have one.
+    pub(super) norm: bool,
+}
+
 /// Buffers kept from step to step.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     tables: Tables,
     spans: Vec<Span>,
-    tokens: Vec<u32>,
     hidden: Vec<f32>,
     /// Of this layer and of the next.
     qkv: [Vec<f32>; 2],
@@ -47,14 +56,13 @@ struct ThreadScratch {
 }
 
 impl Scratch {
-    /// The texts' rows in [`Scratch::hidden`].
-    pub(super) fn spans(&self) -> &[Span] {
-        &self.spans
-    }
-
-    /// The token vectors [tokens, hidden] that the last pass made.
-    pub(super) fn hidden(&self) -> &[f32] {
-        &self.hidden
+    /// The vectors [rows, hidden] that the last pass made of each sequence.
+    pub(super) fn sequences(&self) -> impl Iterator<Item = &[f32]> {
+        let total = self.spans.last().map_or(0, |span| span.start + span.length);
+        let width = self.hidden.len().checked_div(total).unwrap_or(0);
+        self.spans
+            .iter()
+            .map(move |span| &self.hidden[span.start * width..][..span.length * width])
     }
 }
 
@@ -77,20 +85,32 @@ pub(super) fn activation_bytes(description: &Description, tokens: usize, longest
 }
 
 impl Network<'_> {
-    /// Runs all layers over `texts`, each not empty and each token within the vocabulary. The
-    /// result lies in `scratch`.
-    pub(super) fn run(self, texts: &[&[u32]], threads: usize, scratch: &mut Scratch) {
-        scratch.spans.clear();
-        scratch.tokens.clear();
-        for text in texts {
-            scratch.spans.push(Span {
-                start: scratch.tokens.len(),
-                length: text.len(),
-            });
-            scratch.tokens.extend_from_slice(text);
+    /// All layers, and the norm after them.
+    pub(super) fn whole(self) -> Extent {
+        Extent {
+            layers: self.description.layers.len(),
+            norm: true,
         }
-        let total = scratch.tokens.len();
-        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+    }
+
+    /// Runs the layers over what `source` gives. The result lies in `scratch`.
+    pub(super) fn run(
+        self,
+        source: &impl Source,
+        extent: Extent,
+        threads: usize,
+        scratch: &mut Scratch,
+    ) {
+        scratch.spans.clear();
+        let (mut total, mut longest) = (0, 0);
+        for length in source.lengths() {
+            scratch.spans.push(Span {
+                start: total,
+                length,
+            });
+            total += length;
+            longest = longest.max(length);
+        }
         let buckets = &self.tensors.distance_buckets;
         scratch.tables.ensure(self.description, buckets, longest);
         scratch.hidden.resize(total * self.description.hidden, 0.0);
@@ -99,18 +119,24 @@ impl Network<'_> {
             scratch.threads.resize_with(threads, Default::default);
         }
         if threads == 1 {
-            self.layers(total, 1, scratch);
+            self.layers(source, extent, total, 1, scratch);
         } else {
             // On the pool's threads from here on, where meeting once a layer is cheap.
-            rayon::scope(|_| self.layers(total, threads, scratch));
+            rayon::scope(|_| self.layers(source, extent, total, threads, scratch));
         }
     }
 
-    fn layers(self, total: usize, threads: usize, scratch: &mut Scratch) {
+    fn layers(
+        self,
+        source: &impl Source,
+        extent: Extent,
+        total: usize,
+        threads: usize,
+        scratch: &mut Scratch,
+    ) {
         let Scratch {
             tables,
             spans,
-            tokens,
             hidden,
             qkv: [now, next],
             threads: buffers,
@@ -121,12 +147,11 @@ impl Network<'_> {
         let mut next = grow(next, total * width);
         let pass = Pass {
             network: self,
+            extent,
             tables,
             spans,
-            tokens,
         };
-        let last = self.description.layers.len();
-        for layer in 0..=last {
+        for layer in 0..=extent.layers {
             let qkv: &[f32] = now;
             let chunks = hidden
                 .chunks_mut(size * self.description.hidden)
@@ -142,7 +167,7 @@ impl Network<'_> {
                 if let Some(layer) = layer.checked_sub(1) {
                     pass.layer(layer, rows, qkv, hidden, next, buffers);
                 } else {
-                    pass.embed(rows, hidden, next, buffers);
+                    pass.embed(source, rows, hidden, next, buffers);
                 }
             };
             if threads == 1 {
@@ -165,15 +190,16 @@ impl Network<'_> {
 /// What all threads of a step read.
 struct Pass<'a> {
     network: Network<'a>,
+    extent: Extent,
     tables: &'a Tables,
     spans: &'a [Span],
-    tokens: &'a [u32],
 }
 
 impl Pass<'_> {
-    /// Looks up the rows' vectors and projects them for the first layer.
+    /// Makes the rows' vectors and projects them for the first layer.
     fn embed(
         &self,
+        source: &impl Source,
         rows: Range<usize>,
         hidden: &mut [f32],
         qkv: &mut [f32],
@@ -185,20 +211,20 @@ impl Pass<'_> {
             tensors,
         } = self.network;
         let width = description.hidden;
-        let lines = hidden.chunks_exact_mut(width);
-        for ((row, line), place) in rows.clone().zip(lines).zip(self.places(rows.clone())) {
-            let word = self.tokens[row] as usize * width;
-            line.copy_from_slice(&tensors.words[word..word + width]);
-            if !tensors.positions.is_empty() {
-                let position = match description.positions {
-                    Positions::Learned { offset, .. } => (place + offset) * width,
-                    _ => 0,
-                };
-                kernels::add(cpu, line, &tensors.positions[position..position + width]);
+        for (number, span) in self.spans.iter().enumerate() {
+            let first = rows.start.max(span.start);
+            let last = rows.end.min(span.start + span.length);
+            if first < last {
+                let lines = block(hidden, width, first - rows.start, last - rows.start);
+                let within = first - span.start..last - span.start;
+                source.fill(number, within, lines, &mut buffers.mlp);
             }
         }
         if let Some(norm) = &tensors.embedding_norm {
             norm.apply(cpu, hidden);
+        }
+        if self.extent.layers == 0 {
+            return;
         }
         for from in (0..rows.len()).step_by(BLOCK) {
             let to = rows.len().min(from + BLOCK);
@@ -279,11 +305,11 @@ impl Pass<'_> {
             if description.placement == Placement::Post {
                 layer.mlp_norm.apply(cpu, x);
             }
-            if number + 1 < tensors.layers.len() {
+            if number + 1 < self.extent.layers {
                 let place = rows.start + from..rows.start + to;
                 let next = block(next, description.qkv_width(), from, to);
                 self.project(number + 1, place, x, next, &mut buffers.side);
-            } else if let Some(norm) = &tensors.final_norm {
+            } else if let Some(norm) = tensors.final_norm.as_ref().filter(|_| self.extent.norm) {
                 norm.apply(cpu, x);
             }
         }

@@ -59,7 +59,7 @@ pub(super) fn finish(network: Network<'_>, pooled: Vec<f32>, texts: usize) -> Ve
             }
             HeadStage::Dense(linear, activation) => {
                 let width = vectors.len() / texts.max(1);
-                let mut outputs = vec![0.0; texts * linear.outputs()];
+                let mut outputs = vec![0.0; texts * linear.outputs];
                 linear.apply(network.cpu, texts, &vectors, width, &mut outputs);
                 kernels::activate(network.cpu, *activation, &mut outputs);
                 vectors = outputs;
@@ -94,7 +94,7 @@ pub(super) fn cut(vector: &[f32], dimensions: Option<usize>) -> Result<Vec<f32>,
 }
 
 /// Makes a vector's length 1; as the references do it, one of length 0 stays as it is.
-fn normalise(vector: &mut [f32]) {
+pub(super) fn normalise(vector: &mut [f32]) {
     let square: f32 = vector.iter().map(|value| value * value).sum();
     let scale = 1.0 / square.sqrt().max(1e-12);
     for value in vector {

@@ -16,10 +16,14 @@ pub(super) struct Names {
     pub(super) query_norm: &'static str,
     pub(super) key_norm: &'static str,
     pub(super) attention_out: &'static str,
+    /// The full name of a factor for each of the attention's results.
+    pub(super) attention_scale: &'static str,
     pub(super) attention_norm: &'static str,
     /// The inner projection; with a gate, gate and up, or a single name for both as one.
     pub(super) mlp_in: &'static [&'static str],
     pub(super) mlp_out: &'static str,
+    /// The full name of a factor for each of the feed-forward network's results.
+    pub(super) mlp_scale: &'static str,
     pub(super) mlp_norm: &'static str,
 }
 
@@ -39,9 +43,11 @@ pub(super) const BERT: Names = Names {
     query_norm: "",
     key_norm: "",
     attention_out: "attention.output.dense",
+    attention_scale: "",
     attention_norm: "attention.output.LayerNorm",
     mlp_in: &["intermediate.dense"],
     mlp_out: "output.dense",
+    mlp_scale: "",
     mlp_norm: "output.LayerNorm",
 };
 
@@ -86,9 +92,11 @@ pub(super) const MODERNBERT: Names = Names {
     query_norm: "",
     key_norm: "",
     attention_out: "attn.Wo",
+    attention_scale: "",
     attention_norm: "attn_norm",
     mlp_in: &["mlp.Wi"],
     mlp_out: "mlp.Wo",
+    mlp_scale: "",
     mlp_norm: "mlp_norm",
 };
 
@@ -105,9 +113,11 @@ pub(super) const NOMIC_BERT: Names = Names {
     query_norm: "",
     key_norm: "",
     attention_out: "attn.out_proj",
+    attention_scale: "",
     attention_norm: "norm1",
     mlp_in: &["mlp.fc12", "mlp.fc11"],
     mlp_out: "mlp.fc2",
+    mlp_scale: "",
     mlp_norm: "norm2",
 };
 
@@ -123,9 +133,11 @@ pub(super) const QWEN3: Names = Names {
     query_norm: "self_attn.q_norm",
     key_norm: "self_attn.k_norm",
     attention_out: "self_attn.o_proj",
+    attention_scale: "",
     attention_norm: "input_layernorm",
     mlp_in: &["mlp.gate_proj", "mlp.up_proj"],
     mlp_out: "mlp.down_proj",
+    mlp_scale: "",
     mlp_norm: "post_attention_layernorm",
 };
 
@@ -145,9 +157,11 @@ pub(super) const T5: Names = Names {
     query_norm: "",
     key_norm: "",
     attention_out: "layer.0.SelfAttention.o",
+    attention_scale: "",
     attention_norm: "layer.0.layer_norm",
     mlp_in: &["layer.1.DenseReluDense.wi_0", "layer.1.DenseReluDense.wi_1"],
     mlp_out: "layer.1.DenseReluDense.wo",
+    mlp_scale: "",
     mlp_norm: "layer.1.layer_norm",
 };
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::folder::EncoderWeights;
 use super::forward::Scratch;
 use super::head;
+use super::source::Words;
 use crate::model::{CandleModel, ModelInfo};
 use crate::models::ModelError;
 use crate::pool::capabilities::text_embedding::{EmbedInput, Embedding, TextEmbeddingCapable};
@@ -87,17 +88,20 @@ impl TextEmbeddingCapable for TextEncoder {
         let texts: Vec<&[u32]> = sound.iter().map(|input| input.tokens.as_slice()).collect();
         let network = self.weights.network();
         if !texts.is_empty() {
-            network.run(&texts, context.threads, &mut self.scratch);
+            let words = Words {
+                network,
+                texts: &texts,
+            };
+            network.run(&words, network.whole(), context.threads, &mut self.scratch);
         }
 
         let width = network.description.hidden;
         let poolings = &self.weights.modules().poolings;
         let mut pooled = vec![0.0; texts.len() * poolings.len() * width];
         let mut places = pooled.chunks_exact_mut(width);
-        for span in self.scratch.spans().iter().take(texts.len()) {
-            let rows = span.start * width..(span.start + span.length) * width;
+        for vectors in self.scratch.sequences().take(texts.len()) {
             for (pooling, place) in poolings.iter().zip(&mut places) {
-                head::pool(*pooling, &self.scratch.hidden()[rows.clone()], place);
+                head::pool(*pooling, vectors, place);
             }
         }
         let vectors = head::finish(network, pooled, texts.len());
