@@ -2,9 +2,11 @@
 //!
 //! Every kernel is written once against [`pulp::Simd`] and compiled for each instruction set that
 //! the crate knows; [`Cpu`] picks the best one that this machine has. The build needs no
-//! `target-cpu` flag. Nothing here is `unsafe`.
+//! `target-cpu` flag. One call here is `unsafe`, with its reason beside it: that of the instructions
+//! for bytes, which [`pulp`] does not have.
 
 mod attention;
+mod bytes;
 mod depthwise;
 mod elementwise;
 mod floats;
@@ -22,6 +24,7 @@ mod team;
 pub(crate) use attention::{
     Factors, Product, Rescale, multiply, narrow, rescale, widen, widen_one,
 };
+pub(crate) use bytes::{ByteMatrix, ByteRows};
 pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
 pub(crate) use fused::{gate_by, rms_norm, soft_cap};

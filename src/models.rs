@@ -18,7 +18,7 @@ mod vision_language;
 
 pub use decoder::{CacheFormat, DecoderFiles, DecoderOptions, DecoderWeights, TextDecoder};
 pub use efficientnet::{EfficientNet, EfficientNetWeights};
-pub use encoder::{EncoderFolder, EncoderPreparer, EncoderWeights, TextEncoder};
+pub use encoder::{EncoderFolder, EncoderPrecision, EncoderPreparer, EncoderWeights, TextEncoder};
 pub use error::ModelError;
 pub use gguf::{Gguf, GgufStrings, GgufTensor, GgufType};
 pub use onnx::{OnnxArray, OnnxModel};

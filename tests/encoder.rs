@@ -17,7 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use modelpool::model::ModelInfo;
-use modelpool::models::{EncoderFolder, EncoderPreparer, ModelError, TextEncoder};
+use modelpool::models::{
+    EncoderFolder, EncoderPrecision, EncoderPreparer, ModelError, TextEncoder,
+};
 use modelpool::pool::capabilities::text_embedding::{
     EmbedInput, EmbedOptions, Embedding, TextEmbeddingCapable, TextPreparer,
 };

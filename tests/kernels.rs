@@ -2,6 +2,8 @@
 
 #[path = "kernels/blocks.rs"]
 mod blocks;
+#[path = "kernels/bytes.rs"]
+mod bytes;
 #[path = "kernels/fused.rs"]
 mod fused;
 #[path = "kernels/products.rs"]

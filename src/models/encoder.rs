@@ -31,6 +31,7 @@ mod forward;
 mod head;
 mod modules;
 mod names;
+mod precision;
 mod preparer;
 mod source;
 mod tables;
@@ -39,5 +40,6 @@ mod truncation;
 mod weights;
 
 pub use folder::{EncoderFolder, EncoderWeights};
+pub use precision::EncoderPrecision;
 pub use preparer::EncoderPreparer;
 pub use text_encoder::TextEncoder;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::{FolderModel, HubModel};
 use crate::model::{ModelInfo, ModelSpec};
-use crate::models::{EncoderFolder, ModelError, StaticEmbedder, StaticFolder, TextEncoder};
+use crate::models::{
+    EncoderFolder, EncoderPrecision, ModelError, StaticEmbedder, StaticFolder, TextEncoder,
+};
 use crate::pool::capabilities::text_embedding::TextEmbedding;
 use crate::pool::core::{MIB, Shared, offload};
 
@@ -26,6 +28,17 @@ impl ModelSpec<TextEmbedding> {
     /// [`ModelError`], naming the file or field: something is missing, damaged, or of an
     /// [architecture that is not supported](ModelError::UnsupportedArchitecture).
     pub fn folder(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        Self::folder_as(path, EncoderPrecision::default())
+    }
+
+    /// The same, computed in other numbers. Static models have none to choose from.
+    ///
+    /// # Errors
+    /// As [`folder`](Self::folder).
+    pub fn folder_as(
+        path: impl AsRef<Path>,
+        precision: EncoderPrecision,
+    ) -> Result<Self, ModelError> {
         let path = path.as_ref();
         let folder = FolderModel::new(path).locate()?;
         let name = path.file_name().map_or_else(
@@ -35,7 +48,7 @@ impl ModelSpec<TextEmbedding> {
         if is_static(&folder) {
             static_model(name, &folder)
         } else {
-            encoder(name, &folder)
+            encoder(name, &folder, precision)
         }
     }
 
@@ -45,16 +58,28 @@ impl ModelSpec<TextEmbedding> {
     /// # Errors
     /// As [`HubModel::fetch`] and [`folder`](Self::folder).
     pub async fn hub(model: HubModel) -> Result<Self, ModelError> {
+        Self::hub_as(model, EncoderPrecision::default()).await
+    }
+
+    /// The same, computed in other numbers.
+    ///
+    /// # Errors
+    /// As [`hub`](Self::hub).
+    pub async fn hub_as(model: HubModel, precision: EncoderPrecision) -> Result<Self, ModelError> {
         let folder = model.fetch().await?;
-        let spec = offload(move || Self::folder(folder))
+        let spec = offload(move || Self::folder_as(folder, precision))
             .await
             .map_err(|error| ModelError::Other(error.to_string()))??;
         Ok(spec.named(model.repo()))
     }
 }
 
-fn encoder(name: String, path: &Path) -> Result<ModelSpec<TextEmbedding>, ModelError> {
-    let folder = EncoderFolder::open(path)?;
+fn encoder(
+    name: String,
+    path: &Path,
+    precision: EncoderPrecision,
+) -> Result<ModelSpec<TextEmbedding>, ModelError> {
+    let folder = EncoderFolder::open_with(path, precision)?;
     let tokenizer = file_bytes(&path.join("tokenizer.json"))?;
     // The tokenizer is shared as the weights are.
     let shared = folder.weight_bytes() + TOKENIZER_GROWTH * tokenizer;

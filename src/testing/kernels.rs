@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::kernels::{self, Activation, Cpu, GgmlType, LinearScratch, Matrix, Team, linear};
+use crate::kernels::{
+    self, Activation, ByteMatrix, ByteRows, Cpu, GgmlType, LinearScratch, Matrix, Team, linear,
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -80,6 +82,43 @@ impl fmt::Debug for Linear {
             .field("columns", &self.matrix.columns())
             .field("threads", &self.team.threads())
             .finish_non_exhaustive()
+    }
+}
+
+/// A weight matrix [outputs, inputs] that is rounded to bytes.
+#[derive(Debug)]
+pub struct Bytes {
+    cpu: Cpu,
+    scratch: ByteRows,
+    matrix: ByteMatrix,
+}
+
+impl Bytes {
+    /// Rounds the weights, in two parts where there are two outputs or more.
+    ///
+    /// # Errors
+    /// An instruction set that [`instruction_sets`] does not list.
+    pub fn new(instruction_set: &str, inputs: usize, weight: &[f32]) -> Result<Self, Failure> {
+        let outputs = weight.len() / inputs;
+        let mut matrix = ByteMatrix::new(inputs, outputs);
+        let (first, second) = weight.split_at(outputs / 2 * inputs);
+        matrix.put(0, first);
+        matrix.put(outputs / 2, second);
+        Ok(Self {
+            cpu: cpu(instruction_set)?,
+            scratch: ByteRows::default(),
+            matrix,
+        })
+    }
+
+    /// Multiplies rows of `x`, which are `stride` apart, and adds `bias`, unless that is empty.
+    pub fn apply(&mut self, x: &[f32], stride: usize, bias: &[f32]) -> Vec<f32> {
+        let rows = x.len() / stride;
+        let mut out = vec![f32::NAN; rows * self.matrix.outputs()];
+        let (cpu, scratch) = (self.cpu, &mut self.scratch);
+        self.matrix
+            .multiply(cpu, scratch, rows, x, stride, bias, &mut out);
+        out
     }
 }
 

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use modelpool::model::ModelInfo;
-use modelpool::models::{EncoderFolder, EncoderPreparer, EncoderWeights, TextEncoder};
+use modelpool::models::{
+    EncoderFolder, EncoderPrecision, EncoderPreparer, EncoderWeights, TextEncoder,
+};
 use modelpool::pool::capabilities::text_embedding::{
     EmbedOptions, EmbedTask, TextEmbeddingCapable, TextPreparer,
 };
@@ -217,7 +219,8 @@ fn every_instruction_set_gives_the_same_embeddings() {
     for family in FAMILIES {
         let folder = data(family);
         let wanted = read_rows(&folder.join("embeddings.f32"), texts.len());
-        let sets = EncoderFolder::open_for_each_instruction_set(&folder).expect("a folder");
+        let sets = EncoderFolder::open_for_each_instruction_set(&folder, EncoderPrecision::F32)
+            .expect("a folder");
         assert!(sets.len() >= 2);
         for (set, folder) in sets {
             let mut model = Loaded::load(&folder).expect("a model");

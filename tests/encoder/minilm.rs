@@ -1,6 +1,9 @@
 //! The real all-MiniLM-L6-v2 against sentence-transformers.
 
-use super::{Loaded, cosine, data, max_difference, read_rows, read_texts, real_models};
+use super::{
+    EncoderFolder, EncoderPrecision, Loaded, cosine, data, max_difference, read_rows, read_texts,
+    real_models,
+};
 
 #[test]
 fn two_hundred_texts_are_embedded_as_by_sentence_transformers() {
@@ -45,4 +48,32 @@ fn order_and_company_do_not_change_an_embedding() {
             assert!(max_difference(one, other) <= 1e-5);
         }
     }
+}
+
+#[test]
+fn bytes_cost_little() {
+    let folder = real_models::minilm();
+    let floats = EncoderFolder::open(&folder).expect("a folder");
+    let bytes = EncoderFolder::open_with(&folder, EncoderPrecision::Int8).expect("a folder");
+    // The table of words, which is half of this model, stays as it is.
+    let (whole, rounded) = (floats.weight_bytes(), bytes.weight_bytes());
+    assert!(rounded * 100 < whole * 66, "{rounded} of {whole} bytes");
+    let mut floats = Loaded::load(&floats).expect("weights");
+    let mut bytes = Loaded::load(&bytes).expect("weights");
+    let texts = read_texts(&data("minilm"));
+    let inputs: Vec<_> = texts.iter().map(|text| floats.prepare(text)).collect();
+    let cosines: Vec<f64> = inputs
+        .chunks(7)
+        .flat_map(|group| {
+            let pairs = floats.step(group, 2).into_iter().zip(bytes.step(group, 2));
+            pairs
+                .map(|(one, other)| cosine(&one, &other))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let least = cosines.iter().copied().fold(1.0, f64::min);
+    let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
+    println!("bytes beside floats: cosine {mean:.5} on average, {least:.5} at least");
+    assert!(least >= 0.995, "cosine {least}");
+    assert!(mean >= 0.9985, "cosine {mean} on average");
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::description::{Description, DistanceBias, Placement, Positions};
-use super::weights::{Layer, Linear, Norm, Tensors};
-use crate::kernels::{self, Cpu};
+use super::precision::EncoderPrecision;
+use super::weights::{Layer, Linear, Norm, Tensors, Weight};
+use crate::kernels::{self, ByteMatrix, Cpu};
 use crate::models::ModelError;
 use crate::models::checkpoint::{Checkpoint, Entry};
 
@@ -12,6 +13,8 @@ use crate::models::checkpoint::{Checkpoint, Entry};
 /// what loading will hold, without reading a weight.
 pub(super) struct Builder<'a> {
     pub(super) cpu: Cpu,
+    /// Of the linear layers; floats, unless it is set.
+    pub(super) precision: EncoderPrecision,
     checkpoint: &'a Checkpoint,
     /// What stands before every name of the part that is built, such as "bert.".
     prefix: String,
@@ -25,6 +28,7 @@ impl<'a> Builder<'a> {
     pub(super) fn new(cpu: Cpu, checkpoint: &'a Checkpoint, measure: bool) -> Self {
         Self {
             cpu,
+            precision: EncoderPrecision::F32,
             checkpoint,
             prefix: String::new(),
             measure,
@@ -281,23 +285,32 @@ impl<'a> Builder<'a> {
         if self.measure {
             return;
         }
-        let Linear {
-            data,
-            inputs,
-            outputs,
-            ..
-        } = linear;
-        // Made only now, when the file has shown that it holds what the configuration says.
-        data.resize(kernels::packed_len(self.cpu, *inputs, *outputs), 0.0);
-        kernels::pack_transposed(
-            self.cpu, data, *inputs, *outputs, first, count, weight, *inputs,
-        );
+        let (inputs, outputs) = (linear.inputs, linear.outputs);
+        // Room is made only now, when the file has shown that it holds what the configuration says.
+        if first == 0 {
+            linear.weight = match self.precision {
+                EncoderPrecision::F32 => {
+                    Weight::Floats(vec![0.0; kernels::packed_len(self.cpu, inputs, outputs)])
+                }
+                EncoderPrecision::Int8 => Weight::Bytes(ByteMatrix::new(inputs, outputs)),
+            };
+        }
+        match &mut linear.weight {
+            Weight::Bytes(matrix) => matrix.put(first, weight),
+            Weight::Floats(data) => kernels::pack_transposed(
+                self.cpu, data, inputs, outputs, first, count, weight, inputs,
+            ),
+        }
     }
 
     /// Counts a linear layer's packed weight.
     pub(super) fn hold(&mut self, linear: &Linear) {
-        let length = kernels::packed_len(self.cpu, linear.inputs, linear.outputs);
-        self.values = self.values.saturating_add(length as u64);
+        let (inputs, outputs) = (linear.inputs, linear.outputs);
+        let length = match self.precision {
+            EncoderPrecision::F32 => kernels::packed_len(self.cpu, inputs, outputs) as u64,
+            EncoderPrecision::Int8 => ByteMatrix::bytes(inputs, outputs).div_ceil(4),
+        };
+        self.values = self.values.saturating_add(length);
     }
 
     /// The full name of a weight or a bias.

@@ -8,6 +8,7 @@ use super::description::{Description, Positions};
 use super::families;
 use super::forward::{self, Network};
 use super::modules::{self, Modules};
+use super::precision::EncoderPrecision;
 use super::preparer::EncoderPreparer;
 use super::text_encoder::MAX_STEP_TOKENS;
 use super::weights::{self, Tensors};
@@ -52,6 +53,7 @@ struct Inner {
     modules: Modules,
     checkpoint: Checkpoint,
     cpu: Cpu,
+    precision: EncoderPrecision,
     weight_bytes: u64,
     max_tokens: usize,
     lower_case: bool,
@@ -70,7 +72,18 @@ impl EncoderFolder {
     /// [missing](ModelError::MissingTensor), [misshapen](ModelError::WrongShape) or [of an element
     /// type that will not do](ModelError::WrongDtype).
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, ModelError> {
-        Self::open_on(folder.into(), Cpu::detect())
+        Self::open_with(folder, EncoderPrecision::default())
+    }
+
+    /// The same, to be computed in other numbers.
+    ///
+    /// # Errors
+    /// As [`EncoderFolder::open`].
+    pub fn open_with(
+        folder: impl Into<PathBuf>,
+        precision: EncoderPrecision,
+    ) -> Result<Self, ModelError> {
+        Self::open_on(folder.into(), Cpu::detect(), precision)
     }
 
     /// Opens a folder once for each instruction set that the machine has and the kernels know;
@@ -81,15 +94,16 @@ impl EncoderFolder {
     #[cfg(feature = "testing")]
     pub fn open_for_each_instruction_set(
         folder: impl Into<PathBuf>,
+        precision: EncoderPrecision,
     ) -> Result<Vec<(&'static str, Self)>, ModelError> {
         let root = folder.into();
         Cpu::all()
             .into_iter()
-            .map(|(name, cpu)| Ok((name, Self::open_on(root.clone(), cpu)?)))
+            .map(|(name, cpu)| Ok((name, Self::open_on(root.clone(), cpu, precision)?)))
             .collect()
     }
 
-    fn open_on(root: PathBuf, cpu: Cpu) -> Result<Self, ModelError> {
+    fn open_on(root: PathBuf, cpu: Cpu, precision: EncoderPrecision) -> Result<Self, ModelError> {
         files::require_directory(&root)?;
         let list = files::read_optional_json(&root.join("modules.json"), "modules.json")?;
         let transformer = modules::transformer_folder(&root, list.as_ref())?;
@@ -104,7 +118,7 @@ impl EncoderFolder {
             description.causal,
         )?;
         let checkpoint = Checkpoint::open(&modules.transformer)?;
-        let weight_bytes = weights::measure(cpu, &description, &modules, &checkpoint)?;
+        let weight_bytes = weights::measure(cpu, precision, &description, &modules, &checkpoint)?;
         let sentence = sentence_fields(&modules)?;
         let max_tokens = max_tokens(&modules, &sentence, &description)?;
         let lower_case = sentence.flag("do_lower_case", false)?;
@@ -115,6 +129,7 @@ impl EncoderFolder {
                 modules,
                 checkpoint,
                 cpu,
+                precision,
                 weight_bytes,
                 max_tokens,
                 lower_case,
@@ -150,6 +165,11 @@ impl EncoderFolder {
         self.inner.max_tokens
     }
 
+    /// In what numbers it computes.
+    pub fn precision(&self) -> EncoderPrecision {
+        self.inner.precision
+    }
+
     /// The architecture, as `config.json` names it.
     pub fn architecture(&self) -> &str {
         &self.inner.description.architecture
@@ -171,7 +191,7 @@ impl EncoderFolder {
         )
     }
 
-    /// Loads the weights: as `f32`, into the order in which the kernels read them.
+    /// Loads the weights: in the numbers that were chosen, into the order in which the kernels read them.
     ///
     /// # Errors
     /// [`ModelError::NotFiniteWeights`] for a NaN or an infinity among them,
@@ -181,6 +201,7 @@ impl EncoderFolder {
         let inner = &self.inner;
         let tensors = weights::load(
             inner.cpu,
+            inner.precision,
             &inner.description,
             &inner.modules,
             &inner.checkpoint,

@@ -11,7 +11,7 @@ use super::description::{Description, Placement, Positions};
 use super::source::Source;
 use super::tables::Tables;
 use super::weights::Tensors;
-use crate::kernels::{self, Cpu};
+use crate::kernels::{self, ByteRows, Cpu};
 
 /// Rows that pass through a layer's linear parts together.
 const BLOCK: usize = 128;
@@ -53,6 +53,7 @@ struct ThreadScratch {
     context: Vec<f32>,
     mlp: Vec<f32>,
     side: Vec<f32>,
+    rounded: ByteRows,
 }
 
 impl Scratch {
@@ -70,7 +71,8 @@ impl Scratch {
 /// `longest`, and that stay held after it.
 pub(super) fn activation_bytes(description: &Description, tokens: usize, longest: usize) -> u64 {
     let row = description.hidden + 2 * description.qkv_width() + description.context_width();
-    let block = BLOCK * (description.mlp_width() + description.hidden);
+    // The third part of it again where it is rounded to bytes: those, and a group's scales.
+    let block = BLOCK * (description.mlp_width() + description.hidden) * 4 / 3;
     let attention = 2 * (longest + 64) * (description.head_width + 64) + 8 * longest.max(1 << 13);
     let table = longest.next_power_of_two().max(64);
     let angles = match description.positions {
@@ -236,6 +238,7 @@ impl Pass<'_> {
                 x,
                 block(qkv, description.qkv_width(), from, to),
                 &mut buffers.side,
+                &mut buffers.rounded,
             );
         }
     }
@@ -276,22 +279,23 @@ impl Pass<'_> {
             let side = grow(&mut buffers.side, count * width);
             let mlp = grow(&mut buffers.mlp, count * description.mlp_width());
             let context = &context[from * context_width..];
+            let rounded = &mut buffers.rounded;
 
             layer
                 .attention_out
-                .apply(cpu, count, context, context_width, side);
+                .apply(cpu, rounded, count, context, context_width, side);
             kernels::add(cpu, x, side);
             match description.placement {
                 Placement::Post => {
                     if let Some(norm) = &layer.attention_norm {
                         norm.apply(cpu, x);
                     }
-                    layer.mlp_in.apply(cpu, count, x, width, mlp);
+                    layer.mlp_in.apply(cpu, rounded, count, x, width, mlp);
                 }
                 Placement::Pre => {
                     side.copy_from_slice(x);
                     layer.mlp_norm.apply(cpu, side);
-                    layer.mlp_in.apply(cpu, count, side, width, mlp);
+                    layer.mlp_in.apply(cpu, rounded, count, side, width, mlp);
                 }
             }
             if description.gated {
@@ -300,7 +304,7 @@ impl Pass<'_> {
                 kernels::activate(cpu, description.activation, mlp);
             }
             let stride = description.mlp_width();
-            layer.mlp_out.apply(cpu, count, mlp, stride, side);
+            layer.mlp_out.apply(cpu, rounded, count, mlp, stride, side);
             kernels::add(cpu, x, side);
             if description.placement == Placement::Post {
                 layer.mlp_norm.apply(cpu, x);
@@ -308,7 +312,7 @@ impl Pass<'_> {
             if number + 1 < self.extent.layers {
                 let place = rows.start + from..rows.start + to;
                 let next = block(next, description.qkv_width(), from, to);
-                self.project(number + 1, place, x, next, &mut buffers.side);
+                self.project(number + 1, place, x, next, &mut buffers.side, rounded);
             } else if let Some(norm) = tensors.final_norm.as_ref().filter(|_| self.extent.norm) {
                 norm.apply(cpu, x);
             }
@@ -323,6 +327,7 @@ impl Pass<'_> {
         x: &[f32],
         qkv: &mut [f32],
         side: &mut Vec<f32>,
+        rounded: &mut ByteRows,
     ) {
         let Network {
             cpu,
@@ -339,9 +344,9 @@ impl Pass<'_> {
             let side = grow(side, x.len());
             side.copy_from_slice(x);
             norm.apply(cpu, side);
-            layer.qkv.apply(cpu, rows.len(), side, width, qkv);
+            layer.qkv.apply(cpu, rounded, rows.len(), side, width, qkv);
         } else {
-            layer.qkv.apply(cpu, rows.len(), x, width, qkv);
+            layer.qkv.apply(cpu, rounded, rows.len(), x, width, qkv);
         }
         let is_rotary = description.positions == Positions::Rotary;
         if layer.query_norm.is_none() && layer.key_norm.is_none() && !is_rotary {

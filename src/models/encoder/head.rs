@@ -3,7 +3,7 @@
 use super::forward::Network;
 use super::modules::Pooling;
 use super::weights::HeadStage;
-use crate::kernels;
+use crate::kernels::{self, ByteRows};
 use crate::models::ModelError;
 
 /// Pools a text's token vectors, [tokens, hidden], into `pooled`.
@@ -60,7 +60,14 @@ pub(super) fn finish(network: Network<'_>, pooled: Vec<f32>, texts: usize) -> Ve
             HeadStage::Dense(linear, activation) => {
                 let width = vectors.len() / texts.max(1);
                 let mut outputs = vec![0.0; texts * linear.outputs];
-                linear.apply(network.cpu, texts, &vectors, width, &mut outputs);
+                linear.apply(
+                    network.cpu,
+                    &mut ByteRows::default(),
+                    texts,
+                    &vectors,
+                    width,
+                    &mut outputs,
+                );
                 kernels::activate(network.cpu, *activation, &mut outputs);
                 vectors = outputs;
             }

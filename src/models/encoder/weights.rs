@@ -4,39 +4,66 @@ use super::builder::Builder;
 use super::description::Description;
 use super::families;
 use super::modules::{Modules, Stage};
-use crate::kernels::{self, Activation, Cpu, Packed};
+use super::precision::EncoderPrecision;
+use crate::kernels::{self, Activation, ByteMatrix, ByteRows, Cpu, Packed};
 use crate::models::ModelError;
 use crate::models::checkpoint::Checkpoint;
 
-/// A linear layer: its weight packed as [inputs, outputs], its bias empty where it has none.
+/// A linear layer, its bias empty where it has none.
 #[derive(Debug)]
 pub(super) struct Linear {
-    pub(super) data: Vec<f32>,
+    pub(super) weight: Weight,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
     pub(super) bias: Vec<f32>,
+}
+
+/// A weight as the kernels read it.
+#[derive(Debug)]
+pub(super) enum Weight {
+    /// Packed as [inputs, outputs].
+    Floats(Vec<f32>),
+    Bytes(ByteMatrix),
 }
 
 impl Linear {
     /// One whose weight is yet to be laid out.
     pub(super) fn new(inputs: usize, outputs: usize) -> Self {
         Self {
-            data: Vec::new(),
+            weight: Weight::Floats(Vec::new()),
             inputs,
             outputs,
             bias: Vec::new(),
         }
     }
 
-    /// How many values it takes in memory.
+    /// What it takes in memory, as so many `f32`.
     pub(super) fn values(&self) -> usize {
-        self.data.len() + self.bias.len()
+        let weight = match &self.weight {
+            Weight::Floats(data) => data.len(),
+            Weight::Bytes(matrix) => matrix.held_bytes().div_ceil(4) as usize,
+        };
+        weight + self.bias.len()
     }
 
     /// Runs it on `rows` rows of `x`, `stride` apart; `y` has rows of its outputs.
-    pub(super) fn apply(&self, cpu: Cpu, rows: usize, x: &[f32], stride: usize, y: &mut [f32]) {
+    pub(super) fn apply(
+        &self,
+        cpu: Cpu,
+        scratch: &mut ByteRows,
+        rows: usize,
+        x: &[f32],
+        stride: usize,
+        y: &mut [f32],
+    ) {
+        let data = match &self.weight {
+            Weight::Floats(data) => data,
+            Weight::Bytes(matrix) => {
+                return matrix.multiply(cpu, scratch, rows, x, stride, &self.bias, y);
+            }
+        };
         let weight = Packed {
-            data: &self.data,
+            data,
             k: self.inputs,
             n: self.outputs,
         };
@@ -132,31 +159,35 @@ impl Tensors {
 /// Checks a checkpoint against its description and counts the bytes that its weights will take.
 pub(super) fn measure(
     cpu: Cpu,
+    precision: EncoderPrecision,
     description: &Description,
     modules: &Modules,
     checkpoint: &Checkpoint,
 ) -> Result<u64, ModelError> {
-    build(cpu, description, modules, checkpoint, true).map(|(_, bytes)| bytes)
+    build(cpu, precision, description, modules, checkpoint, true).map(|(_, bytes)| bytes)
 }
 
 /// Loads all weights.
 pub(super) fn load(
     cpu: Cpu,
+    precision: EncoderPrecision,
     description: &Description,
     modules: &Modules,
     checkpoint: &Checkpoint,
 ) -> Result<Tensors, ModelError> {
-    build(cpu, description, modules, checkpoint, false).map(|(tensors, _)| tensors)
+    build(cpu, precision, description, modules, checkpoint, false).map(|(tensors, _)| tensors)
 }
 
 fn build(
     cpu: Cpu,
+    precision: EncoderPrecision,
     description: &Description,
     modules: &Modules,
     checkpoint: &Checkpoint,
     measure: bool,
 ) -> Result<(Tensors, u64), ModelError> {
     let mut builder = Builder::new(cpu, checkpoint, measure);
+    builder.precision = precision;
     builder.enter(description.names.word);
     let mut tensors = builder.transformer(description)?;
     builder.require_all_used(description, &families::SUPPORTED)?;
@@ -172,6 +203,7 @@ fn build(
                 activation,
             } => {
                 let dense = Checkpoint::open(folder)?;
+                // In floats always: of one product a text there is nothing to be gained.
                 let mut builder = Builder::new(cpu, &dense, measure);
                 let linear = builder.linear(&["linear".to_owned()], *inputs, &[*outputs], *bias)?;
                 tensors.head.push(HeadStage::Dense(linear, *activation));
