@@ -9,6 +9,7 @@ pub(crate) mod fields;
 pub(crate) mod files;
 mod gguf;
 mod guarded;
+mod ocr;
 mod onnx;
 mod pth;
 mod static_embedding;
@@ -21,6 +22,9 @@ pub use efficientnet::{EfficientNet, EfficientNetWeights};
 pub use encoder::{EncoderFolder, EncoderPrecision, EncoderPreparer, EncoderWeights, TextEncoder};
 pub use error::ModelError;
 pub use gguf::{Gguf, GgufStrings, GgufTensor, GgufType};
+#[cfg(feature = "testing")]
+pub(crate) use ocr::parts as ocr_parts;
+pub use ocr::{OcrFolder, OcrLook, OcrOptions, OcrPreparer, OcrReader, OcrWeights};
 pub use onnx::{OnnxArray, OnnxModel};
 pub use pth::Pth;
 pub use static_embedding::{StaticEmbedder, StaticFolder, StaticPreparer, StaticWeights};

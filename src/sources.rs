@@ -11,6 +11,7 @@ mod image_embedding;
 mod progress;
 mod text_embedding;
 mod text_to_text;
+mod vision;
 
 pub use folder::FolderModel;
 pub use hub::{HubModel, HubSettings};

@@ -7,6 +7,7 @@
 
 mod babbler;
 pub mod kernels;
+pub mod ocr;
 mod recital;
 mod steering;
 
