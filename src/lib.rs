@@ -39,12 +39,12 @@ pub use pool::capabilities::text_to_image::{
 };
 pub use pool::capabilities::text_to_text::{
     Answer, BlockId, DecoderLimits, FinishReason, Generation, GenerationParams, GenerationRequest,
-    Language, LogitRows, Overlong, SequenceChunk, SequenceId, Summary, TextChunk, TextToText,
-    TextToTextCapable, Timings, Token, TokenStream, Usage, WantedLogits,
+    Language, LogitRows, Overlong, PictureRows, PlacedPicture, SequenceChunk, SequenceId, Summary,
+    TextChunk, TextToText, TextToTextCapable, Timings, Token, TokenStream, Usage, WantedLogits,
 };
 pub use pool::capabilities::vision::{
     Description, Progress, Reading, ReadingSummary, TextLine, Vision, VisionCapable, VisionChunk,
-    VisionInput, VisionPreparer, VisionRequest, VisionStream,
+    VisionInput, VisionLanguageCapable, VisionPreparer, VisionRequest, VisionStream,
 };
 pub use pool::core::{
     Device, EventKind, MemoryBudget, ModelHandle, Pool, PoolConfig, PoolError, PoolEvent,

@@ -29,4 +29,6 @@ pub use onnx::{OnnxArray, OnnxModel};
 pub use pth::Pth;
 pub use static_embedding::{StaticEmbedder, StaticFolder, StaticPreparer, StaticWeights};
 pub use stored::StoredWeights;
-pub use vision_language::{VisionLanguageFiles, VisionLanguageModel, VisionLanguageWeights};
+pub use vision_language::{
+    VisionLanguageFiles, VisionLanguageModel, VisionLanguagePreparer, VisionLanguageWeights,
+};

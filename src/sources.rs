@@ -12,6 +12,7 @@ mod progress;
 mod text_embedding;
 mod text_to_text;
 mod vision;
+mod vision_language;
 
 pub use folder::FolderModel;
 pub use hub::{HubModel, HubSettings};

@@ -27,6 +27,12 @@ impl Shield {
         shield
     }
 
+    /// The same, and against one more text.
+    pub(super) fn and_against(&self, text: &str) -> Self {
+        let more = std::iter::once(text);
+        Self::against(self.texts.iter().map(String::as_str).chain(more))
+    }
+
     /// The text with a mark in every control token that it spells.
     pub(super) fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut shielded = String::new();

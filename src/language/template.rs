@@ -14,12 +14,14 @@ use serde_json::Value;
 
 use self::engine::Engine;
 pub use self::options::TemplateOptions;
+use self::values::Turn;
 use super::shield::Shield;
 use super::{ChatMessage, LanguageError, TextTokenizer};
 use crate::models::{Gguf, ModelError, files};
 
 const SETTINGS: &str = "tokenizer_config.json";
 const JINJA: &str = "chat_template.jinja";
+const JSON: &str = "chat_template.json";
 const GGUF_KEY: &str = "tokenizer.chat_template";
 const TOOLS: &str = "tool_use";
 
@@ -77,8 +79,8 @@ impl ChatTemplate {
         Ok(template)
     }
 
-    /// The template of a model's folder: `chat_template.jinja`, or else the one in
-    /// `tokenizer_config.json`.
+    /// The template of a model's folder: `chat_template.jinja`, or else the one in `chat_template.json`, or
+    /// in `tokenizer_config.json`.
     ///
     /// # Errors
     /// As [`ChatTemplate::from_gguf`], and those of unreadable files.
@@ -93,8 +95,13 @@ impl ChatTemplate {
             })?;
             return Ok(Self::new(&source, tokenizer)?);
         }
-        let settings = files::read_optional_json(&folder.join(SETTINGS), SETTINGS)?;
-        let settings = settings.unwrap_or_default();
+        let own = files::read_optional_json(&folder.join(JSON), JSON)?;
+        let settings = match own.filter(|own| own.get("chat_template").is_some()) {
+            Some(own) => own,
+            None => {
+                files::read_optional_json(&folder.join(SETTINGS), SETTINGS)?.unwrap_or_default()
+            }
+        };
         match settings.get("chat_template") {
             Some(Value::String(source)) => Ok(Self::new(source, tokenizer)?),
             Some(Value::Array(named)) => Ok(Self::from_named(named, tokenizer)?),
@@ -128,6 +135,40 @@ impl ChatTemplate {
     pub fn render(
         &self,
         messages: &[ChatMessage],
+        options: &TemplateOptions,
+    ) -> Result<String, LanguageError> {
+        let messages: Vec<Turn<'_>> = messages.iter().map(Turn::from).collect();
+        self.write(&messages, options)
+    }
+
+    /// As [`ChatTemplate::render`] for one message of the user, which shows a picture and asks about it.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_about_picture(
+        &self,
+        query: &str,
+        options: &TemplateOptions,
+    ) -> Result<String, LanguageError> {
+        let turn = Turn {
+            role: "user",
+            content: query,
+            picture: true,
+        };
+        self.write(&[turn], options)
+    }
+
+    /// Marks this text in messages too, as if it were a control token: such as the one that stands for a
+    /// picture.
+    #[must_use]
+    pub fn shielding(mut self, text: &str) -> Self {
+        self.shield = Arc::new(self.shield.and_against(text));
+        self
+    }
+
+    fn write(
+        &self,
+        messages: &[Turn<'_>],
         options: &TemplateOptions,
     ) -> Result<String, LanguageError> {
         let with_tools = self

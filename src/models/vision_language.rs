@@ -11,8 +11,10 @@ mod files;
 mod layout;
 mod model;
 mod names;
+mod preparer;
 mod tower;
 mod weights;
 
 pub use files::{VisionLanguageFiles, VisionLanguageWeights};
 pub use model::VisionLanguageModel;
+pub use preparer::VisionLanguagePreparer;

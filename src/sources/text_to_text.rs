@@ -11,7 +11,7 @@ use crate::pool::core::offload;
 
 /// What a tokenizer takes in memory for each of its tokens, generously: their texts, the tables
 /// from text to token and back, and the merges.
-const TOKENIZER_BYTES_PER_TOKEN: u64 = 512;
+pub(super) const TOKENIZER_BYTES_PER_TOKEN: u64 = 512;
 
 impl ModelSpec<TextToText> {
     /// A model in a GGUF file, with the tokenizer and the chat template that are in it, registered

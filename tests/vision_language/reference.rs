@@ -22,7 +22,7 @@ pub fn data(family: &str) -> PathBuf {
 pub fn exact() -> DecoderOptions {
     DecoderOptions::default()
         .cache_format(CacheFormat::F32)
-        .context_tokens(128)
+        .context_tokens(256)
         .cache_tokens(512)
 }
 

@@ -10,9 +10,10 @@ use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use super::values::Turn;
 use super::{TemplateOptions, calendar, json, values};
 use crate::language::shield::Shield;
-use crate::language::{ChatMessage, LanguageError, TextTokenizer, own_stack};
+use crate::language::{LanguageError, TextTokenizer, own_stack};
 
 const NAME: &str = "chat";
 const MOST_SOURCE_BYTES: usize = 1 << 20;
@@ -74,7 +75,7 @@ impl Engine {
 
     pub(super) fn render(
         &self,
-        messages: &[ChatMessage],
+        messages: &[Turn<'_>],
         options: &TemplateOptions,
         shield: Option<&Shield>,
     ) -> Result<String, LanguageError> {
@@ -84,7 +85,7 @@ impl Engine {
 
     fn run(
         &self,
-        messages: &[ChatMessage],
+        messages: &[Turn<'_>],
         options: &TemplateOptions,
         shield: Option<&Shield>,
     ) -> Result<String, LanguageError> {
@@ -119,7 +120,7 @@ impl Engine {
 
     fn context(
         &self,
-        messages: &[ChatMessage],
+        messages: &[Turn<'_>],
         options: &TemplateOptions,
         shield: Option<&Shield>,
     ) -> Value {

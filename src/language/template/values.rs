@@ -6,12 +6,36 @@ use serde_json::Value as Json;
 use crate::language::ChatMessage;
 use crate::language::shield::Shield;
 
-/// A message as a template knows it.
-pub(super) fn message(message: &ChatMessage, shield: Option<&Shield>) -> Value {
-    Value::from_pairs([
-        ("role", text(&message.role, shield)),
-        ("content", text(&message.content, shield)),
-    ])
+/// A message, which may be about a picture.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn<'a> {
+    pub(super) role: &'a str,
+    pub(super) content: &'a str,
+    /// A picture is shown before what is said.
+    pub(super) picture: bool,
+}
+
+impl<'a> From<&'a ChatMessage> for Turn<'a> {
+    fn from(message: &'a ChatMessage) -> Self {
+        Self {
+            role: &message.role,
+            content: &message.content,
+            picture: false,
+        }
+    }
+}
+
+/// A message as a template knows it: its content is a text, or a list of parts.
+pub(super) fn message(turn: &Turn<'_>, shield: Option<&Shield>) -> Value {
+    let said = text(turn.content, shield);
+    let content = match turn.picture {
+        false => said,
+        true => Value::from(vec![
+            Value::from_pairs([("type", Value::from("image"))]),
+            Value::from_pairs([("type", Value::from("text")), ("text", said)]),
+        ]),
+    };
+    Value::from_pairs([("role", text(turn.role, shield)), ("content", content)])
 }
 
 /// Any JSON, its objects in their own order.

@@ -75,7 +75,7 @@ fn llava(config: &Fields, value: Value) -> Result<Family, ModelError> {
     let layers = vision.count("num_hidden_layers")?.unwrap_or(24);
     let mut tower = Tower {
         layers: vec![true; run_layers(config, layers)?],
-        epsilon: vision.number("layer_norm_eps")?.unwrap_or(1e-5) as f32,
+        epsilon: epsilon(&vision, 1e-5)?,
         activation: activation(&vision, "hidden_act", Activation::QuickGelu)?,
         ..clip(&vision)?
     };
@@ -320,6 +320,15 @@ fn require_whole_heads(
     }
     let detail = format!("{heads} do not divide a width of {hidden} in parts of {unit}");
     Err(fields.invalid(field, detail))
+}
+
+fn epsilon(fields: &Fields, usual: f64) -> Result<f32, ModelError> {
+    const FIELD: &str = "layer_norm_eps";
+    let epsilon = fields.number(FIELD)?.unwrap_or(usual) as f32;
+    match epsilon > 0.0 && epsilon.is_finite() {
+        true => Ok(epsilon),
+        false => Err(fields.invalid(FIELD, format!("{epsilon} is impossible"))),
+    }
 }
 
 fn activation(fields: &Fields, field: &str, usual: Activation) -> Result<Activation, ModelError> {

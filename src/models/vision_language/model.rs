@@ -13,6 +13,7 @@ use crate::models::decoder::{DecoderOptions, TextDecoder};
 use crate::pool::capabilities::text_to_text::{
     DecoderLimits, LogitRows, PictureRows, SequenceChunk, SequenceId, TextToTextCapable,
 };
+use crate::pool::capabilities::vision::{VisionInput, VisionLanguageCapable};
 use crate::pool::core::StepContext;
 
 /// A vision-language model that a worker serves. It shares its weights with other workers and owns the
@@ -105,6 +106,22 @@ fn eye(weights: &VisionLanguageWeights) -> Eye<'_> {
         cpu: weights.files().cpu(),
         sight: &weights.files().described().sight,
         tensors: weights.sight(),
+    }
+}
+
+impl VisionLanguageCapable for VisionLanguageModel {
+    fn encode(
+        &mut self,
+        input: &VisionInput,
+        context: &StepContext,
+    ) -> Result<PictureRows, ModelError> {
+        let [pixels] = input.pictures.as_slice() else {
+            return Err(ModelError::Other(format!(
+                "{} pictures are not one",
+                input.pictures.len()
+            )));
+        };
+        self.look(pixels, context)
     }
 }
 

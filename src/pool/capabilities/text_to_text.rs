@@ -7,6 +7,7 @@ mod choice;
 mod engine;
 mod entry;
 mod loaded;
+mod outlet;
 mod pace;
 mod params;
 mod picture;
@@ -20,6 +21,7 @@ mod spec;
 mod step;
 mod stream;
 
+pub(super) use answer::beginnings;
 pub use answer::{
     Answer, FinishReason, Generation, GenerationRequest, Summary, TextChunk, Timings, Token, Usage,
 };
@@ -68,7 +70,7 @@ impl Capability for TextToText {
     }
 
     fn beginnings(request: &GenerationRequest) -> Vec<u64> {
-        request.beginnings()
+        beginnings(&request.prompt)
     }
 
     fn engine(model: Box<LanguageModel>) -> TextToTextEngine {

@@ -4,6 +4,7 @@ mod caller_side;
 mod chunk;
 mod engine;
 mod input;
+mod language;
 mod model;
 mod reader;
 mod spec;
@@ -13,12 +14,13 @@ pub use caller_side::VisionSide;
 pub use chunk::{Description, Reading, ReadingSummary, ReadingTimings, TextLine, VisionChunk};
 pub use engine::VisionEngine;
 pub use input::{VisionInput, VisionPreparer, VisionRequest};
+pub use language::VisionLanguageCapable;
 pub use model::{Progress, VisionCapable, VisionModel};
 pub use stream::VisionStream;
 
 use crate::images::ImageSource;
 use crate::models::ModelError;
-use crate::pool::capabilities::text_to_text::GenerationParams;
+use crate::pool::capabilities::text_to_text::{GenerationParams, beginnings};
 use crate::pool::core::{Capability, ModelHandle, PoolError};
 
 /// The capability of models that tell what is in a picture.
@@ -35,6 +37,10 @@ impl Capability for Vision {
 
     fn probe_request(side: &VisionSide) -> Result<Option<VisionRequest>, ModelError> {
         side.probe().map(Some)
+    }
+
+    fn beginnings(request: &VisionRequest) -> Vec<u64> {
+        beginnings(&request.input.prompt)
     }
 
     fn engine(model: Box<VisionModel>) -> VisionEngine {

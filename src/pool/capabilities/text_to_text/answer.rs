@@ -19,21 +19,19 @@ pub struct GenerationRequest {
 /// The shortest beginning of a prompt by which a worker's cache is found again.
 const SHORTEST_BEGINNING: usize = 16;
 
-impl GenerationRequest {
-    /// Marks of the prompt's first 16, 32, 64, … tokens.
-    pub(super) fn beginnings(&self) -> Vec<u64> {
-        let mut marks = Vec::new();
-        let mut hasher = DefaultHasher::new();
-        let mut mark_at = SHORTEST_BEGINNING;
-        for (count, token) in (1..).zip(&self.prompt) {
-            token.hash(&mut hasher);
-            if count == mark_at {
-                marks.push(hasher.finish());
-                mark_at *= 2;
-            }
+/// Marks of a prompt's first 16, 32, 64, … tokens.
+pub(in crate::pool::capabilities) fn beginnings(prompt: &[u32]) -> Vec<u64> {
+    let mut marks = Vec::new();
+    let mut hasher = DefaultHasher::new();
+    let mut mark_at = SHORTEST_BEGINNING;
+    for (count, token) in (1..).zip(prompt) {
+        token.hash(&mut hasher);
+        if count == mark_at {
+            marks.push(hasher.finish());
+            mark_at *= 2;
         }
-        marks
     }
+    marks
 }
 
 /// A generated token.

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::answer::{FinishReason, GenerationRequest};
+use super::outlet::Outlet;
 use super::pace::Pace;
-use super::params::Overlong;
+use super::params::{GenerationParams, Overlong};
+use super::picture::{PictureRows, is_mark};
 use super::plan::Plan;
 use super::running::{Delivery, Running};
 use super::schedule::Scheduler;
@@ -49,8 +51,8 @@ impl fmt::Debug for TextToTextEngine {
 }
 
 impl TextToTextEngine {
-    pub(super) fn new(model: LanguageModel) -> Self {
-        let limits = model.decoder.limits();
+    pub(in crate::pool::capabilities) fn new(model: LanguageModel) -> Self {
+        let limits = model.decoder().limits();
         Self {
             scheduler: Scheduler::new(limits, MAX_RUNNING),
             pace: Pace::default(),
@@ -65,43 +67,66 @@ impl TextToTextEngine {
         }
     }
 
-    /// The prompt as the decoder is given it, if it can be.
-    fn fitted(&self, request: &GenerationRequest) -> Result<Vec<u32>, ModelError> {
-        let prompt = &request.prompt;
+    /// The prompt as the decoder is given it, if it can be, and the place of the picture in it.
+    fn fitted(
+        &self,
+        prompt: &[u32],
+        params: &GenerationParams,
+        rows: usize,
+    ) -> Result<(Vec<u32>, usize), ModelError> {
         let vocabulary = self.logits.vocabulary();
         let refuse = |detail: String| Err(ModelError::Tokenize { detail });
         if prompt.is_empty() {
             return refuse("it has no tokens".to_owned());
         }
-        if let Some(token) = prompt.iter().find(|token| **token as usize >= vocabulary) {
+        let first_mark = prompt.iter().position(|token| is_mark(*token));
+        let start = first_mark.filter(|_| rows > 0).unwrap_or(prompt.len());
+        let marks = prompt[start..].iter().take_while(|token| is_mark(**token));
+        let marks = marks.count();
+        if marks != rows {
+            return refuse(format!("it has {marks} marks for a picture of {rows} rows"));
+        }
+        let mut text = prompt[..start].iter().chain(&prompt[start + marks..]);
+        if let Some(token) = text.find(|token| **token as usize >= vocabulary) {
             return refuse(format!(
                 "token {token} is outside the vocabulary of {vocabulary}"
             ));
         }
         // One place is for the first token of the answer.
-        let most = self.scheduler.capacity_tokens().saturating_sub(1);
+        let most = self.longest_prompt();
         if prompt.len() <= most {
-            return Ok(prompt.clone());
+            return Ok((prompt.to_vec(), start));
         }
-        if most == 0 || request.params.overlong == Overlong::Refuse {
+        // A part of a picture means nothing.
+        if most == 0 || rows > 0 || params.overlong == Overlong::Refuse {
             return Err(ModelError::PromptTooLong {
                 tokens: prompt.len(),
                 most,
             });
         }
-        let for_answer = request.params.max_tokens.saturating_sub(1);
+        let for_answer = params.max_tokens.saturating_sub(1);
         let kept = most.saturating_sub(for_answer).max(most.div_ceil(2));
         let language = self.model.language();
         let bos = language.and_then(|language| language.tokenizer().special().bos);
         let stays = usize::from(kept > 1 && prompt.first().copied() == bos);
         let (beginning, end) = (&prompt[..stays], &prompt[prompt.len() - (kept - stays)..]);
-        Ok([beginning, end].concat())
+        Ok(([beginning, end].concat(), kept))
     }
 
-    fn begin(&mut self, slot: Slot, request: &Arc<GenerationRequest>) -> Result<(), ModelError> {
-        let prompt = self.fitted(request)?;
+    /// Takes up a prompt, and the picture that it has marks for.
+    pub(in crate::pool::capabilities) fn begin(
+        &mut self,
+        slot: Slot,
+        prompt: &[u32],
+        params: &GenerationParams,
+        picture: Option<Arc<PictureRows>>,
+    ) -> Result<(), ModelError> {
+        let rows = picture.as_ref().map_or(0, |picture| picture.rows());
+        let (prompt, start) = self.fitted(prompt, params, rows)?;
+        let picture = picture.map(|picture| (picture, start));
         let first = SequenceId(self.next_sequence);
-        let running = Running::new(slot, &prompt, request, first, self.model.language())?;
+        let language = self.model.language();
+        let running = Running::new(slot, &prompt, params, picture, first, language)?;
         for sequence in running.sequences() {
             let after = (sequence != first).then_some(first);
             self.scheduler.add(sequence, &prompt, after);
@@ -125,12 +150,12 @@ impl TextToTextEngine {
     fn end_sequence(&mut self, sequence: SequenceId) {
         if self.slots.remove(&sequence).is_some() {
             self.scheduler.remove(sequence);
-            self.model.decoder.forget(sequence);
+            self.model.decoder_mut().forget(sequence);
         }
     }
 
     /// Sends what could not be sent before, and leaves those alone whose readers have no room.
-    fn look_after_readers(&mut self, outbox: &mut Outbox<'_, TextToText>) {
+    fn look_after_readers(&mut self, outbox: &mut dyn Outlet) {
         let slots: Vec<Slot> = self.running.keys().copied().collect();
         for slot in slots {
             let sent = self.deliver(slot, outbox);
@@ -146,7 +171,7 @@ impl TextToTextEngine {
         }
     }
 
-    fn deliver(&mut self, slot: Slot, outbox: &mut Outbox<'_, TextToText>) -> Delivery {
+    fn deliver(&mut self, slot: Slot, outbox: &mut dyn Outlet) -> Delivery {
         let Some(running) = self.running.get_mut(&slot) else {
             return Delivery::Done;
         };
@@ -161,12 +186,17 @@ impl TextToTextEngine {
         let chunks: Vec<SequenceChunk<'_>> = plan
             .chunks
             .iter()
-            .filter_map(|planned| self.scheduler.chunk(planned))
+            .filter_map(|planned| {
+                let chunk = self.scheduler.chunk(planned)?;
+                let slot = self.slots.get(&planned.sequence)?;
+                let picture = self.running.get(slot)?.picture();
+                Some(SequenceChunk { picture, ..chunk })
+            })
             .collect();
         let wanted: usize = chunks.iter().map(SequenceChunk::wanted_rows).sum();
         let started = Instant::now();
         self.model
-            .decoder
+            .decoder_mut()
             .forward(&chunks, &mut self.logits, context)?;
         self.pace
             .observe(plan.decoding, plan.prefilling, started.elapsed());
@@ -182,7 +212,7 @@ impl TextToTextEngine {
         &mut self,
         sequence: SequenceId,
         row: usize,
-        outbox: &mut Outbox<'_, TextToText>,
+        outbox: &mut dyn Outlet,
     ) -> Option<Slot> {
         let slot = *self.slots.get(&sequence)?;
         let running = self.running.get_mut(&slot)?;
@@ -216,26 +246,27 @@ impl TextToTextEngine {
     }
 }
 
-impl Engine<TextToText> for TextToTextEngine {
-    fn has_room_for(&self, request: &GenerationRequest) -> bool {
-        self.scheduler.has_room_for(&request.prompt)
+impl TextToTextEngine {
+    /// The model.
+    pub(in crate::pool::capabilities) fn model_mut(&mut self) -> &mut LanguageModel {
+        &mut self.model
     }
 
-    fn admit(&mut self, slot: Slot, request: Arc<GenerationRequest>) {
-        if let Err(error) = self.begin(slot, &request) {
-            self.refused.push((slot, error));
-        }
+    /// As [`Engine::has_room_for`].
+    pub(in crate::pool::capabilities) fn has_room_for_prompt(&self, prompt: &[u32]) -> bool {
+        self.scheduler.has_room_for(prompt)
     }
 
-    fn remove(&mut self, slot: Slot) {
-        self.refused.retain(|(refused, _)| *refused != slot);
-        self.end(slot);
+    /// The most tokens that a prompt can have.
+    pub(in crate::pool::capabilities) fn longest_prompt(&self) -> usize {
+        self.scheduler.capacity_tokens().saturating_sub(1)
     }
 
-    fn step(
+    /// As [`Engine::step`], whatever capability the requests belong to.
+    pub(in crate::pool::capabilities) fn advance(
         &mut self,
         context: &StepContext,
-        outbox: &mut Outbox<'_, TextToText>,
+        outbox: &mut dyn Outlet,
     ) -> Result<(), ModelError> {
         for (slot, error) in std::mem::take(&mut self.refused) {
             outbox.fail(slot, error);
@@ -247,7 +278,7 @@ impl Engine<TextToText> for TextToTextEngine {
             .plan(|decoding| pace.prefill_tokens(decoding, step_tokens));
         self.counted.put_off += plan.put_off.len() as u64;
         for sequence in &plan.put_off {
-            self.model.decoder.forget(*sequence);
+            self.model.decoder_mut().forget(*sequence);
         }
         if plan.chunks.is_empty() {
             if plan.put_off.is_empty() && !self.running.is_empty() {
@@ -269,6 +300,31 @@ impl Engine<TextToText> for TextToTextEngine {
             }
         }
         Ok(())
+    }
+}
+
+impl Engine<TextToText> for TextToTextEngine {
+    fn has_room_for(&self, request: &GenerationRequest) -> bool {
+        self.has_room_for_prompt(&request.prompt)
+    }
+
+    fn admit(&mut self, slot: Slot, request: Arc<GenerationRequest>) {
+        if let Err(error) = self.begin(slot, &request.prompt, &request.params, None) {
+            self.refused.push((slot, error));
+        }
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        self.refused.retain(|(refused, _)| *refused != slot);
+        self.end(slot);
+    }
+
+    fn step(
+        &mut self,
+        context: &StepContext,
+        outbox: &mut Outbox<'_, TextToText>,
+    ) -> Result<(), ModelError> {
+        self.advance(context, outbox)
     }
 
     fn report(&mut self) -> EngineReport {

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::TextToText;
-use super::answer::{FinishReason, GenerationRequest, Summary, TextChunk, Timings, Usage};
+use super::answer::{FinishReason, Summary, TextChunk, Timings, Usage};
 use super::choice::Choice;
 use super::loaded::Language;
+use super::outlet::Outlet;
+use super::params::GenerationParams;
+use super::picture::{PictureRows, PlacedPicture};
 use super::step::SequenceId;
 use crate::language::LanguageError;
-use crate::pool::core::{Outbox, Slot};
+use crate::pool::core::Slot;
 
 /// A request's answers, and the account of it.
 pub(super) struct Running {
     slot: Slot,
+    /// The picture that the prompt is about, and the place of its first row.
+    picture: Option<(Arc<PictureRows>, usize)>,
     choices: Vec<Choice>,
     finish: Vec<Option<FinishReason>>,
     usage: Usage,
@@ -38,11 +42,11 @@ impl Running {
     pub(super) fn new(
         slot: Slot,
         prompt: &[u32],
-        request: &Arc<GenerationRequest>,
+        params: &GenerationParams,
+        picture: Option<(Arc<PictureRows>, usize)>,
         first: SequenceId,
         language: Option<&Arc<Language>>,
     ) -> Result<Self, LanguageError> {
-        let params = &request.params;
         let seed = params.sampling.seed.unwrap_or_else(|| fastrand::u64(..));
         let choices = (0..params.n)
             .map(|number| {
@@ -52,6 +56,7 @@ impl Running {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             slot,
+            picture,
             finish: vec![None; choices.len()],
             choices,
             usage: Usage {
@@ -61,6 +66,15 @@ impl Running {
             queued: None,
             first_token: None,
             last_token: Duration::ZERO,
+        })
+    }
+
+    /// The picture in its place in each of the sequences.
+    pub(super) fn picture(&self) -> Option<PlacedPicture<'_>> {
+        let (rows, start) = self.picture.as_ref()?;
+        Some(PlacedPicture {
+            rows,
+            start: *start,
         })
     }
 
@@ -91,7 +105,7 @@ impl Running {
     }
 
     /// Sends what there is to send, as far as the reader has room.
-    pub(super) fn deliver(&mut self, outbox: &mut Outbox<'_, TextToText>) -> Delivery {
+    pub(super) fn deliver(&mut self, outbox: &mut dyn Outlet) -> Delivery {
         if !outbox.is_stream(self.slot) {
             return self.deliver_whole(outbox);
         }
@@ -120,7 +134,7 @@ impl Running {
     }
 
     /// To who asked for one item: all of the first answer, when all are finished.
-    fn deliver_whole(&mut self, outbox: &mut Outbox<'_, TextToText>) -> Delivery {
+    fn deliver_whole(&mut self, outbox: &mut dyn Outlet) -> Delivery {
         if !self.choices.iter().all(Choice::is_finished) {
             return Delivery::Done;
         }

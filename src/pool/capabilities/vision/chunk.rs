@@ -31,6 +31,12 @@ pub enum VisionChunk {
     End(ReadingSummary),
 }
 
+impl From<TextChunk> for VisionChunk {
+    fn from(chunk: TextChunk) -> Self {
+        Self::Text(chunk)
+    }
+}
+
 impl VisionChunk {
     /// Whether it is the last item of its stream.
     pub fn is_last(&self) -> bool {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Vision;
 use super::caller_side::AnyPreparer;
 use super::input::VisionRequest;
+use super::language::LanguageEngine;
 use super::model::{VisionKind, VisionModel};
 use super::reader::ReaderEngine;
 use crate::models::ModelError;
@@ -19,12 +20,14 @@ pub struct VisionEngine {
 
 enum Driver {
     Reader(ReaderEngine),
+    Language(LanguageEngine),
 }
 
 impl fmt::Debug for VisionEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.driver {
             Driver::Reader(engine) => f.debug_tuple("VisionEngine").field(engine).finish(),
+            Driver::Language(engine) => f.debug_tuple("VisionEngine").field(engine).finish(),
         }
     }
 }
@@ -33,6 +36,7 @@ impl VisionEngine {
     pub(super) fn new(model: VisionModel) -> Self {
         let driver = match model.kind {
             VisionKind::Reader(reader) => Driver::Reader(ReaderEngine::new(reader)),
+            VisionKind::Language(model) => Driver::Language(LanguageEngine::new(*model)),
         };
         Self {
             driver,
@@ -45,18 +49,21 @@ impl Engine<Vision> for VisionEngine {
     fn has_room_for(&self, request: &VisionRequest) -> bool {
         match &self.driver {
             Driver::Reader(engine) => engine.has_room_for(request),
+            Driver::Language(engine) => engine.has_room_for(request),
         }
     }
 
     fn admit(&mut self, slot: Slot, request: Arc<VisionRequest>) {
         match &mut self.driver {
             Driver::Reader(engine) => engine.admit(slot, request),
+            Driver::Language(engine) => engine.admit(slot, request),
         }
     }
 
     fn remove(&mut self, slot: Slot) {
         match &mut self.driver {
             Driver::Reader(engine) => engine.remove(slot),
+            Driver::Language(engine) => engine.remove(slot),
         }
     }
 
@@ -67,12 +74,14 @@ impl Engine<Vision> for VisionEngine {
     ) -> Result<(), ModelError> {
         match &mut self.driver {
             Driver::Reader(engine) => engine.step(context, outbox),
+            Driver::Language(engine) => engine.step(context, outbox),
         }
     }
 
     fn report(&mut self) -> EngineReport {
         match &mut self.driver {
             Driver::Reader(engine) => engine.report(),
+            Driver::Language(engine) => engine.report(),
         }
     }
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use super::caller_side::AnyPreparer;
 use super::chunk::TextLine;
 use super::input::VisionInput;
+use super::language::VisionLanguageCapable;
 use crate::model::CandleModel;
 use crate::models::ModelError;
+use crate::pool::capabilities::text_to_text::{Language, LanguageModel};
 use crate::pool::core::{Slot, StepContext};
 
 /// How a picture comes along.
@@ -110,12 +112,15 @@ pub struct VisionModel {
 pub(super) enum VisionKind {
     /// Reads picture by picture.
     Reader(Box<dyn AnyReader>),
+    /// Answers, token by token.
+    Language(Box<LanguageModel>),
 }
 
 impl fmt::Debug for VisionModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match &self.kind {
             VisionKind::Reader(reader) => reader.name(),
+            VisionKind::Language(model) => model.name(),
         };
         f.debug_struct("VisionModel")
             .field("name", &name)
@@ -129,6 +134,15 @@ impl VisionModel {
         let looks = BTreeMap::new();
         Self {
             kind: VisionKind::Reader(Box::new(Looking { model, looks })),
+            preparer: None,
+        }
+    }
+
+    /// One that answers in a text; `language` is what stands between its tokens and that.
+    pub fn language(model: impl VisionLanguageCapable, language: Arc<Language>) -> Self {
+        let model = LanguageModel::seeing(Box::new(model)).speaking(language);
+        Self {
+            kind: VisionKind::Language(Box::new(model)),
             preparer: None,
         }
     }

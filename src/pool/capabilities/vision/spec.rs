@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::caller_side::{AnyPreparer, VisionSide};
 use super::input::VisionPreparer;
 use super::model::VisionModel;
-use super::{Vision, VisionCapable};
+use super::{Vision, VisionCapable, VisionLanguageCapable};
 use crate::images::ImageLimits;
 use crate::model::{ModelInfo, ModelSpec};
 use crate::models::ModelError;
+use crate::pool::capabilities::text_to_text::Language;
 use crate::pool::core::Shared;
 
 impl ModelSpec<Vision> {
@@ -37,6 +38,34 @@ impl ModelSpec<Vision> {
         Self::sharing(info, VisionSide::plain(), load_weights, move |weights| {
             Ok(Box::new(VisionModel::reader(make_worker(weights)?)))
         })
+    }
+
+    /// A model that answers queries about pictures, whose workers share their weights: `load_weights` runs
+    /// when the first worker starts, the others are made from what it gave, and with the last worker it is
+    /// freed. Callers and workers share the language that `load_language` gives, and callers prepare with
+    /// what `make_preparer` makes for it.
+    pub fn vision_language_shared<W, M, P>(
+        info: ModelInfo,
+        load_weights: impl Fn() -> Result<W, ModelError> + Send + Sync + 'static,
+        make_worker: impl Fn(Arc<W>) -> Result<M, ModelError> + Send + Sync + 'static,
+        load_language: impl Fn() -> Result<Language, ModelError> + Send + Sync + 'static,
+        make_preparer: impl Fn(Arc<Language>) -> Result<P, ModelError> + Send + Sync + 'static,
+    ) -> Self
+    where
+        W: Send + Sync + 'static,
+        M: VisionLanguageCapable,
+        P: VisionPreparer,
+    {
+        let language = Arc::new(Shared::new(load_language));
+        let of_callers = Arc::clone(&language);
+        Self::sharing(info, VisionSide::plain(), load_weights, move |weights| {
+            let model = make_worker(weights)?;
+            Ok(Box::new(VisionModel::language(
+                model,
+                language.get_blocking()?,
+            )))
+        })
+        .preparer(move || make_preparer(of_callers.get_blocking()?))
     }
 
     /// Prepares pictures and queries on the caller's side with what `load` gives. It is loaded when it
