@@ -6,12 +6,14 @@
 //! never has to sleep.
 
 mod babbler;
+mod dauber;
 pub mod kernels;
 pub mod ocr;
 mod recital;
 mod steering;
 
 pub use babbler::Babbler;
+pub use dauber::Dauber;
 pub use recital::{Recital, RecitalEngine, RecitalModel, RecitalRequest};
 pub use steering::{Act, Point, Steering};
 

@@ -3,6 +3,7 @@
 mod act;
 mod babbler;
 mod controls;
+mod dauber;
 mod embedder;
 mod onlooker;
 mod reciter;
@@ -16,10 +17,12 @@ use super::Babbler;
 use super::recital::{Recital, RecitalModel};
 use crate::model::{ModelInfo, ModelSpec};
 use crate::pool::capabilities::text_embedding::{Embedding, TextEmbedding};
+use crate::pool::capabilities::text_to_image::{DiffusionDescription, TextToImage};
 use crate::pool::capabilities::text_to_text::{DecoderLimits, TextToText};
 use crate::pool::capabilities::vision::{TextLine, Vision};
 use babbler::SteeredBabbler;
 use controls::{Controls, Opener};
+use dauber::SteeredDauber;
 use embedder::SteeredEmbedder;
 use onlooker::SteeredOnlooker;
 use reciter::SteeredReciter;
@@ -163,6 +166,23 @@ impl Steering {
     /// width and height. The query `refuse` it does not take at all.
     pub fn line_of(word: &str, position: usize, size: [u32; 2]) -> TextLine {
         onlooker::line_of(word, position, size)
+    }
+
+    /// A model of `est_mb` MiB a worker that paints: a [`Dauber`](super::Dauber) with this
+    /// description. A step is a call of the model to predict, an item is a picture that it decodes; a text
+    /// that is to fail makes the prediction for this prompt NaN. Its texts are `prompt: …`, `picture`
+    /// and `decode` for what is encoded and decoded, the prompts of a prediction, and `finished`.
+    pub fn dauber(
+        &self,
+        name: &str,
+        est_mb: u64,
+        description: DiffusionDescription,
+    ) -> ModelSpec<TextToImage> {
+        let info = ModelInfo::new(name, est_mb);
+        let controls = Arc::clone(&self.controls);
+        ModelSpec::text_to_image(info.clone(), description.clone(), move || {
+            SteeredDauber::load(&info, &description, &controls)
+        })
     }
 
     /// A streaming model of `est_mb` MiB a worker, which recites the words that it is given, one
