@@ -3,6 +3,7 @@
 mod checkpoint;
 mod decoder;
 mod efficientnet;
+mod diffusion;
 mod encoder;
 mod error;
 pub(crate) mod fields;
