@@ -2,8 +2,10 @@
 //! pipeline's folder as diffusers saves it.
 
 mod blocks;
+mod clip_text;
 mod config;
 mod unet;
 mod vae;
 
+pub(in crate::models) use clip_text::{ClipText, ClipTextConfig, EncodedText};
 pub(in crate::models) use vae::{Vae, VaeConfig};
