@@ -2,8 +2,8 @@
 
 mod checkpoint;
 mod decoder;
-mod efficientnet;
 mod diffusion;
+mod efficientnet;
 mod encoder;
 mod error;
 pub(crate) mod fields;
@@ -19,6 +19,9 @@ mod tensors;
 mod vision_language;
 
 pub use decoder::{CacheFormat, DecoderFiles, DecoderOptions, DecoderWeights, TextDecoder};
+pub use diffusion::{
+    DiffusionFolder, DiffusionOptions, DiffusionPreparer, DiffusionWeights, LatentDiffusion,
+};
 pub use efficientnet::{EfficientNet, EfficientNetWeights};
 pub use encoder::{EncoderFolder, EncoderPrecision, EncoderPreparer, EncoderWeights, TextEncoder};
 pub use error::ModelError;

@@ -3,9 +3,22 @@
 
 mod blocks;
 mod clip_text;
+mod clip_tokens;
 mod config;
+mod defaults;
+mod folder;
+mod latent_diffusion;
+mod options;
+mod preparer;
 mod unet;
 mod vae;
+mod weights;
 
-pub(in crate::models) use clip_text::{ClipText, ClipTextConfig, EncodedText};
+pub(in crate::models) use clip_text::{ClipText, ClipTextConfig};
+pub(in crate::models) use clip_tokens::ClipTokenizer;
+pub use folder::DiffusionFolder;
+pub use latent_diffusion::LatentDiffusion;
+pub use options::DiffusionOptions;
+pub use preparer::DiffusionPreparer;
 pub(in crate::models) use vae::{Vae, VaeConfig};
+pub use weights::DiffusionWeights;

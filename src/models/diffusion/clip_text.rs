@@ -20,12 +20,6 @@ const PROJECTED: &str = "CLIPTextModelWithProjection";
 /// An end-of-text id that stands for the largest id of a text: an old mistake in many configurations.
 const END_IS_LARGEST: u32 = 2;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
-    Quick,
-    Known(Activation),
-}
-
 /// What a text encoder is like; every value has been checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::models) struct ClipTextConfig {
@@ -38,7 +32,7 @@ pub(in crate::models) struct ClipTextConfig {
     layers: usize,
     heads: usize,
     epsilon: f32,
-    act: Act,
+    act: Activation,
     end: u32,
     /// The width that pooled vectors are projected to.
     pub(in crate::models) projected: Option<usize>,
@@ -65,8 +59,8 @@ impl ClipTextConfig {
         let layers = fields.required(&["num_hidden_layers"])?;
         config::layers(&fields, "num_hidden_layers", &[layers])?;
         let act = match fields.text("hidden_act")?.unwrap_or("quick_gelu") {
-            "quick_gelu" => Act::Quick,
-            "gelu" => Act::Known(Activation::Gelu),
+            "quick_gelu" => Activation::QuickGelu,
+            "gelu" => Activation::Gelu,
             other => {
                 let detail = format!("{other:?} is not supported, only quick_gelu and gelu are");
                 return Err(fields.invalid("hidden_act", detail));
@@ -203,7 +197,7 @@ struct Layer {
     norm2: LayerNorm,
     widen: Linear,
     narrow: Linear,
-    act: Act,
+    act: Activation,
     heads: usize,
     scale: f32,
 }
@@ -236,10 +230,7 @@ impl Layer {
         let attended = attention(&q, &k, &v, self.scale, AttentionBias::Causal)?;
         let rows = tensors::add(self.out.forward(&from_heads(&attended)?)?, rows)?;
         let wide = self.widen.forward(&self.norm2.forward(&rows)?)?;
-        let wide = match self.act {
-            Act::Quick => tensors::quick_gelu(wide)?,
-            Act::Known(activation) => tensors::activate(wide, activation)?,
-        };
+        let wide = tensors::activate(wide, self.act)?;
         tensors::add(self.narrow.forward(&wide)?, &rows)
     }
 }

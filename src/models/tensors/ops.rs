@@ -119,20 +119,6 @@ pub(crate) fn activate(fresh: Tensor, activation: Activation) -> Result<Tensor> 
     }
 }
 
-/// `x · sigmoid(1.702 · x)` of each value of a fresh tensor.
-pub(crate) fn quick_gelu(fresh: Tensor) -> Result<Tensor> {
-    const SLOPE: f32 = 1.702;
-    if !fresh.device().is_cpu() {
-        return candle_nn::ops::sigmoid(&(&fresh * f64::from(SLOPE))?)? * fresh;
-    }
-    let cpu = Cpu::detect();
-    in_rows(fresh, WORTH_A_FORK, |_, values| {
-        values.iter_mut().for_each(|value| *value *= SLOPE);
-        kernels::activate(cpu, Activation::Silu, values);
-        values.iter_mut().for_each(|value| *value /= SLOPE);
-    })
-}
-
 /// `fresh + other`, of the same shape.
 pub(crate) fn add(fresh: Tensor, other: &Tensor) -> Result<Tensor> {
     if fresh.shape() != other.shape() {

@@ -242,3 +242,55 @@ fn trained_size(fields: &Fields) -> Result<Option<[usize; 2]>, ModelError> {
         Some(_) => Ok(fields.count("sample_size")?.map(|side| [side, side])),
     }
 }
+
+impl UnetConfig {
+    /// The widths of the prompt's rows, for each transformer's level.
+    pub(in crate::models::diffusion) fn contexts(&self) -> impl Iterator<Item = usize> + '_ {
+        let levels = self.levels.iter().flat_map(|level| [level.down, level.up]);
+        levels
+            .chain([self.middle])
+            .flatten()
+            .map(|attends| attends.context)
+    }
+
+    /// Whether it is told the prompt's pooled vector, and sizes.
+    pub(in crate::models::diffusion) fn is_told_sizes(&self) -> bool {
+        self.text_time.is_some()
+    }
+
+    /// Fails unless pooled vectors of this width, and six sizes, are what it is told.
+    pub(in crate::models::diffusion) fn check_told(
+        &self,
+        pooled: usize,
+        fields: &Fields,
+    ) -> Result<(), ModelError> {
+        match self.text_time {
+            Some(told) if told.inputs != pooled.saturating_add(6 * told.spread) => {
+                let detail = format!(
+                    "{}, but {pooled} and 6 times {} come together",
+                    told.inputs, told.spread
+                );
+                Err(fields.invalid("projection_class_embeddings_input_dim", detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// About the most values that a step on so many latents holds at once.
+    pub(in crate::models::diffusion) fn most_values(&self, latents: u64) -> u64 {
+        let mut area = latents;
+        let mut skipped: u64 = 0;
+        let mut widest: u64 = 0;
+        for level in &self.levels {
+            let channels = level.channels as u64;
+            let layers = level.layers as u64 + 1;
+            let values = area.saturating_mul(channels);
+            skipped = skipped.saturating_add(values.saturating_mul(layers));
+            // A transformer's inner rows, gated; or what a convolution of joined pictures makes.
+            widest = widest.max(values.saturating_mul(16));
+            area = area.div_ceil(4);
+        }
+        // The attention scores and their shares are bounded.
+        skipped.saturating_add(widest).saturating_add(1 << 23)
+    }
+}

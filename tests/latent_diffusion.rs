@@ -1,0 +1,10 @@
+//! Stable Diffusion's pipelines: tiny random ones beside diffusers, and spoilt ones.
+
+#[path = "latent_diffusion/bad_files.rs"]
+mod bad_files;
+#[path = "latent_diffusion/parity.rs"]
+mod parity;
+#[path = "latent_diffusion/pipeline.rs"]
+mod pipeline;
+#[path = "latent_diffusion/scrap.rs"]
+mod scrap;

@@ -1,0 +1,1 @@
+//! Pipelines that are not what they say.

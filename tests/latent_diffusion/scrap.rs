@@ -1,0 +1,1 @@
+//! Copies of tiny pipelines, to be spoilt.
