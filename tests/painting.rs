@@ -75,6 +75,20 @@ async fn step(stream: &mut ImageStream, wanted: usize) {
     }
 }
 
+/// Waits until so many requests lie in the queue: what was sent has come there.
+async fn queued(universe: &Universe, wanted: usize) {
+    let lies_there = || {
+        let queue = universe.status().models[0].queue;
+        queue.interactive + queue.batch == wanted
+    };
+    within(async {
+        while !lies_there() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 fn field(error: &PoolError) -> &'static str {
     match error {
         PoolError::InvalidRequest { field, .. } => field,

@@ -229,6 +229,13 @@ def input_seeds():
     write("options", "embed.json", b'{"task": {"Named": "query"}, "dimensions": 64}')
     write("options", "request.json", b'{"deadline": {"secs": 1, "nanos": 5}, "priority": "Batch"}')
     write("options", "chat.json", b'[{"role": "user", "content": "hello"}]')
+    write("options", "image.json", json.dumps({
+        "negative_prompt": "blurry", "guidance": 5.0, "width": 64, "height": 32, "steps": 4, "seed": 1,
+        "images": 2, "scheduler": "dpm_solver_plus_plus", "init": {"bytes": [1]}, "strength": 0.5,
+        "preview_every": 2,
+    }).encode())
+    for name in ["sd15", "turbo", "dpm-karras", "zero-snr", "flux-dev"]:
+        write("schedules", f"{name}.json", (DATA / f"diffusion/schedulers/{name}.json").read_bytes())
     write("texts", "mixed.txt", "It’s 10°C — “Straße”, 日本語 👩‍👩‍👧\r\n\0 end".encode())
     write("texts", "broken.txt", b"half \xe2\x82 and \xff and \xf0\x9f")
     write("sampling", "row.f32", struct.pack("<6f2I", 0.7, 0.9, 0.05, 1.1, 0.1, 0.1, 5, 3)

@@ -31,8 +31,10 @@ impl DynamicShift {
         let (base, most) = (self.base_tokens as f64, self.max_tokens as f64);
         let slope = (self.max_shift - self.base_shift) / (most - base);
         let exponent = self.base_shift + slope * (tokens as f64 - base);
+        // Beyond that, all sigmas are 0 or 1 in single precision.
+        const MOST: f64 = 30.0;
         if self.is_exponential {
-            exponent.exp()
+            exponent.clamp(-MOST, MOST).exp()
         } else {
             exponent.max(1e-3)
         }

@@ -8,7 +8,10 @@ use modelpool::language::{
 use modelpool::models::StaticPreparer;
 use modelpool::pool::capabilities::text_embedding::{EmbedInput, EmbedOptions, TextPreparer};
 use modelpool::pool::core::RequestOptions;
-use modelpool::{ChatMessage, GenerationParams, GenerationRequest, SamplingParams, TextTokenizer};
+use modelpool::{
+    ChatMessage, GenerationParams, GenerationRequest, ImageChunk, ImageParams, PaintingRequest,
+    SamplingParams, TextTokenizer,
+};
 
 /// Requests and options as JSON.
 pub fn options(bytes: &[u8]) {
@@ -24,6 +27,17 @@ pub fn options(bytes: &[u8]) {
     if let Ok(params) = serde_json::from_slice::<SamplingParams>(bytes) {
         let _ = params.validate();
     }
+    if let Ok(params) = serde_json::from_slice::<ImageParams>(bytes)
+        && params.validate().is_ok()
+    {
+        let again = serde_json::to_vec(&params).expect("sound parameters can be written");
+        assert_eq!(
+            serde_json::from_slice::<ImageParams>(&again).ok(),
+            Some(params)
+        );
+    }
+    let _ = serde_json::from_slice::<PaintingRequest>(bytes);
+    let _ = serde_json::from_slice::<ImageChunk>(bytes);
     let _ = serde_json::from_slice::<RequestOptions>(bytes);
     let _ = serde_json::from_slice::<EmbedInput>(bytes).map(|input| input.cost());
     let _ = serde_json::from_slice::<EmbedOptions>(bytes);

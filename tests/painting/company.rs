@@ -5,7 +5,7 @@ use modelpool::diffusion::SchedulerKind;
 use modelpool::testing::{Act, Point, Steering};
 
 use crate::universe::within;
-use crate::{begin, description, one_worker, png, predictions, seeded, step};
+use crate::{begin, description, one_worker, png, predictions, queued, seeded, step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_one_size_step_together_and_give_what_they_give_alone() {
@@ -25,6 +25,7 @@ async fn requests_of_one_size_step_together_and_give_what_they_give_alone() {
     within(steering.visited(Point::Step, visits + 1)).await;
     // It comes while the other's first step runs.
     let second = begin(&dauber, "second", second).await;
+    queued(&universe, 1).await;
     steering.open(Point::Step);
     let first = within(first.collect()).await.unwrap();
     let second = within(second.collect()).await.unwrap();
@@ -53,13 +54,14 @@ async fn requests_of_different_sizes_do_not_and_take_turns() {
     let small = begin(&dauber, "small", seeded(1).steps(4)).await;
     within(steering.visited(Point::Step, 1)).await;
     let large = begin(&dauber, "large", seeded(1).steps(4).size(64, 32)).await;
+    queued(&universe, 1).await;
     steering.open(Point::Step);
     let small = within(small.collect()).await.unwrap();
     let large = within(large.collect()).await.unwrap();
     let calls = predictions(&steering).concat();
-    // While the new one's prompt was encoded, the other one's turn had just been.
+    // When the new one came, the first had waited as long; then its prompt was encoded.
     let wanted = [
-        "small", "small", "large", "small", "large", "small", "large", "large",
+        "small", "small", "small", "large", "small", "large", "large", "large",
     ];
     assert_eq!(calls, wanted);
     assert_eq!(
@@ -76,9 +78,10 @@ async fn a_short_painting_overtakes_a_long_one_and_does_not_hold_it_up() {
     let steering = Steering::new();
     steering.always(Point::Step, Act::Wait);
     let (universe, dauber) = one_worker(&steering, description()).await;
-    let mut long = begin(&dauber, "long", seeded(1).steps(60)).await;
+    let long = begin(&dauber, "long", seeded(1).steps(60)).await;
     within(steering.visited(Point::Step, 1)).await;
     let short = begin(&dauber, "short", seeded(1).steps(2).size(16, 16)).await;
+    queued(&universe, 1).await;
     steering.open(Point::Step);
     within(short.collect()).await.unwrap();
     // Of the calls until the short one was finished, at most every second was not the long one's.
@@ -86,7 +89,6 @@ async fn a_short_painting_overtakes_a_long_one_and_does_not_hold_it_up() {
     let last = steps.iter().rposition(|texts| texts[0] == "short").unwrap();
     let of_long = steps[..last].iter().filter(|texts| texts[0] == "long");
     assert!((1..=4).contains(&of_long.count()), "{steps:?}");
-    step(&mut long, 60).await;
     within(long.collect()).await.unwrap();
     universe.close().await;
 }
@@ -131,6 +133,7 @@ async fn what_is_not_finite_ends_its_own_request_only() {
     let sound = begin(&dauber, "sound", seeded(1)).await;
     within(steering.visited(Point::Step, 1)).await;
     let broken = begin(&dauber, "broken", seeded(1).images(3)).await;
+    queued(&universe, 1).await;
     steering.open(Point::Step);
     let error = within(broken.collect()).await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap();

@@ -6,7 +6,7 @@ use modelpool::testing::{Act, Point, Steering};
 use modelpool::{ImageChunk, ModelError, PoolError, Priority, RequestOptions};
 
 use crate::universe::within;
-use crate::{begin, description, one_worker, png, predictions, seeded, step};
+use crate::{begin, description, one_worker, png, predictions, queued, seeded, step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_painting_is_gone_within_one_step() {
@@ -19,6 +19,7 @@ async fn a_dropped_painting_is_gone_within_one_step() {
     // It is in the middle of its third step.
     within(steering.visited(Point::Step, 3)).await;
     let kept = begin(&dauber, "kept", seeded(1).steps(2)).await;
+    queued(&universe, 1).await;
     drop(dropped);
     steering.open(Point::Step);
     within(kept.collect()).await.unwrap();
@@ -31,9 +32,12 @@ async fn a_dropped_painting_is_gone_within_one_step() {
 async fn the_last_dropped_painting_leaves_the_model_nothing_in_hand() {
     let steering = Steering::new();
     let (universe, dauber) = one_worker(&steering, description()).await;
-    let mut dropped = begin(&dauber, "dropped", seeded(1).steps(1000)).await;
+    steering.script(Point::Step, [Act::Go, Act::Wait]);
+    let mut dropped = begin(&dauber, "dropped", seeded(1).steps(900)).await;
     step(&mut dropped, 1).await;
+    within(steering.visited(Point::Step, 2)).await;
     drop(dropped);
+    steering.open(Point::Step);
     let finished = || {
         steering
             .steps()
@@ -46,7 +50,7 @@ async fn the_last_dropped_painting_leaves_the_model_nothing_in_hand() {
         }
     })
     .await;
-    assert!(predictions(&steering).len() < 1000);
+    assert_eq!(predictions(&steering).len(), 2);
     universe.close().await;
 }
 
@@ -161,6 +165,7 @@ async fn bulk_work_waits_for_interactive_work() {
     for seed in 0..2 {
         others.push(begin(&dauber, "other", seeded(seed).steps(1).images(4)).await);
     }
+    queued(&universe, 3).await;
     steering.open(Point::Step);
     for other in others {
         within(other.collect()).await.unwrap();

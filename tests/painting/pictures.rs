@@ -238,3 +238,40 @@ async fn who_asks_once_gets_one_picture_and_a_probe_is_answered() {
     within(universe.probe(&dauber)).await.unwrap();
     universe.close().await;
 }
+
+/// After the last step, what the preview shows is what is decoded.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_preview_shows_the_colours_of_the_picture() {
+    let steering = Steering::new();
+    let (universe, dauber) = one_worker(&steering, description()).await;
+    let params = seeded(7).steps(8).preview_every(8).size(48, 32);
+    let mut stream = begin(&dauber, "a cat", params).await;
+    let (mut shown, mut picture) = (None, None);
+    while let Some(chunk) = within(stream.next()).await {
+        match chunk.unwrap() {
+            ImageChunk::Step { preview, .. } => shown = shown.or(preview),
+            ImageChunk::Image(painting) => picture = Some(painting.picture),
+            _ => {}
+        }
+    }
+    let (shown, picture) = (shown.unwrap(), picture.unwrap());
+    assert_eq!((shown.width(), shown.height()), (6, 4));
+    let mut compared = 0;
+    for (place, pixel) in shown.pixels().chunks(3).enumerate() {
+        let (x, y) = (place % 6 * 8, place / 6 * 8);
+        let decoded = &picture.pixels()[(y * 48 + x) * 3..][..2];
+        for (shown, (decoded, bias)) in pixel.iter().zip(decoded.iter().zip([0.0, 0.1])) {
+            if (1..255).contains(decoded) && (1..255).contains(shown) {
+                let latent = (f32::from(*decoded) + 0.5 - 128.0) / 40.0;
+                let wanted = (0.5 * latent + bias + 1.0) * 127.5;
+                assert!(
+                    (f32::from(*shown) - wanted).abs() < 2.0,
+                    "{shown}, not {wanted}"
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 20, "{compared}");
+    universe.close().await;
+}
