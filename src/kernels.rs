@@ -26,9 +26,13 @@ pub(crate) use attention::{
 };
 pub(crate) use bytes::{ByteMatrix, ByteRows};
 pub(crate) use depthwise::{Depthwise, depthwise};
-pub(crate) use elementwise::{Activation, activate, add, gate, norm, rope, softmax};
+pub(crate) use elementwise::{
+    Activation, activate, add, add_scaled, error_function, gate, norm, rope, softmax,
+};
 pub(crate) use fused::{gate_by, rms_norm, soft_cap};
-pub(crate) use gemm::{Packed, gemm, pack_columns, pack_transposed, packed_len};
+pub(crate) use gemm::{
+    Packed, gemm, gemm_onto, pack_columns, pack_row, pack_transposed, packed_len, panel_width,
+};
 pub(crate) use ggml::GgmlType;
 pub(crate) use group_norm::GroupNorm;
 pub(crate) use linear::{LinearScratch, linear};

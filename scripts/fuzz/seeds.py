@@ -278,6 +278,11 @@ def input_seeds():
           b' "crop_size": {"height": 3, "width": 6}, "image_mean": [0.5, 0.4, 0.3], "image_std": 0.2}')
     write("preprocessor", "efficientnet.json", b'{"image_processor_type": "EfficientNetImageProcessor", "size": [2, 9],'
           b' "resample": 1, "rescale_factor": 0.0078, "rescale_offset": true, "do_normalize": false}')
+    bars = bytes(180 * (2 <= x < 22 and y % 8 < 4) for y in range(16) for x in range(24))
+    write("text_lines", "bars.map", bytes([24, 16, 48, 40]) + bars)
+    slope = bytes(190 * (abs(2 * (y - 12) - (x - 20)) < 9) for y in range(24) for x in range(40))
+    write("text_lines", "slope.map", bytes([40, 24, 200, 3]) + slope)
+    write("text_lines", "odd.map", bytes([9, 9, 1, 255]) + bytes(range(175, 256)))
     write("constraints", "schema.json", b'\x00{"type": "object", "properties": {"a": {"type": "integer"},'
           b' "b": {"enum": ["x", "y"]}}, "required": ["a"]}')
     write("constraints", "regex.txt", b"\x01[a-z]{2,5}(, [0-9]+)*")

@@ -207,6 +207,29 @@ impl WithSimd for Activate<'_> {
     }
 }
 
+/// The error function of every value.
+pub(crate) fn error_function(cpu: Cpu, x: &mut [f32]) {
+    cpu.run(ErrorFunction { x });
+}
+
+struct ErrorFunction<'a> {
+    x: &'a mut [f32],
+}
+
+impl WithSimd for ErrorFunction<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (body, tail) = S::as_mut_simd_f32s(self.x);
+        for x in body {
+            *x = erf(simd, *x);
+        }
+        let last = erf(simd, simd.partial_load_f32s(tail));
+        simd.partial_store_f32s(tail, last);
+    }
+}
+
 /// In rows of `2 · width`, puts `activation(first half) · second half` into the first half.
 pub(crate) fn gate(cpu: Cpu, activation: Activation, x: &mut [f32], width: usize) {
     cpu.run(Gate {
@@ -241,6 +264,37 @@ impl WithSimd for Gate<'_> {
             let last = simd.mul_f32s(open, simd.partial_load_f32s(up_tail));
             simd.partial_store_f32s(gate_tail, last);
         }
+    }
+}
+
+/// `x += factor · y`.
+pub(crate) fn add_scaled(cpu: Cpu, x: &mut [f32], y: &[f32], factor: f32) {
+    cpu.run(AddScaled { x, y, factor });
+}
+
+struct AddScaled<'a> {
+    x: &'a mut [f32],
+    y: &'a [f32],
+    factor: f32,
+}
+
+impl WithSimd for AddScaled<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let factor = simd.splat_f32s(self.factor);
+        let (x, x_tail) = S::as_mut_simd_f32s(self.x);
+        let (y, y_tail) = S::as_simd_f32s(self.y);
+        for i in 0..x.len().min(y.len()) {
+            x[i] = simd.mul_add_f32s(factor, y[i], x[i]);
+        }
+        let last = simd.mul_add_f32s(
+            factor,
+            simd.partial_load_f32s(y_tail),
+            simd.partial_load_f32s(x_tail),
+        );
+        simd.partial_store_f32s(x_tail, last);
     }
 }
 

@@ -80,6 +80,16 @@ pub(crate) fn pack_columns(
     }
 }
 
+/// Packs one row of a [k, n] matrix, whose `n` values are given.
+pub(crate) fn pack_row(cpu: Cpu, packed: &mut [f32], k: usize, row: usize, values: &[f32]) {
+    let n = values.len();
+    let width = PANEL_REGISTERS * cpu.lanes();
+    for (index, values) in values.chunks(width).enumerate() {
+        let (start, step) = column_place(cpu.lanes(), k, n, index * width);
+        packed[start + row * step..][..values.len()].copy_from_slice(values);
+    }
+}
+
 /// `c = a · b + bias`: `a` is [m, k] with rows `lda` apart, `c` is [m, n] with rows `ldc` apart;
 /// an empty `bias` is none.
 #[expect(clippy::too_many_arguments, reason = "three matrices and their shapes")]

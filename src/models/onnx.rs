@@ -13,6 +13,8 @@
 
 mod array;
 mod attributes;
+mod convolve;
+mod cores;
 mod messages;
 mod operator;
 mod shapes;
@@ -28,6 +30,8 @@ use prost::Message;
 pub use array::OnnxArray;
 
 use super::{ModelError, files};
+use crate::kernels::Team;
+use cores::Cores;
 use operator::{Operator, Refusal};
 
 const FORMAT: &str = "ONNX file";
@@ -45,9 +49,12 @@ const MAX_NODES: usize = 100_000;
 /// The most elements that are computed of constants when a file is read.
 const MAX_COMPUTED: usize = 1 << 24;
 
+/// The most operations that this may take.
+const MAX_WORK: u64 = 1 << 30;
+
 /// A model in an ONNX file, ready to run. Everything that it cannot do is found when it is read.
 ///
-/// It computes in `f32`, on one thread. Operators: element-wise arithmetic with broadcasting, `Relu`, `Sigmoid`,
+/// It computes in `f32`. Operators: element-wise arithmetic with broadcasting, `Relu`, `Sigmoid`,
 /// `HardSigmoid`, `Erf`, `Conv` (grouped, dilated, depthwise), `ConvTranspose`, pools, `ReduceMean`
 /// over pictures, `Resize` by whole steps, `BatchNormalization`, `Concat`, `Squeeze`, `Unsqueeze`,
 /// `Transpose`, `MatMul` and `Softmax`, as operator sets 11 and 12 have them.
@@ -155,7 +162,7 @@ impl OnnxModel {
             }
         }
         let mut nodes: Vec<Step> = Vec::new();
-        let mut computed = 0;
+        let (mut computed, mut work) = (0, 0u64);
         for node in &graph.nodes {
             let operator = read_operator(node)?;
             let slot = |name: &String| {
@@ -190,7 +197,12 @@ impl OnnxModel {
                     .inputs
                     .iter()
                     .map(|slot| slot.and_then(|slot| constants[slot].clone()));
-                let array = step.run(arrays.collect())?;
+                let arrays: Vec<Option<OnnxArray>> = arrays.collect();
+                work = work.saturating_add(step.operator.work(&arrays));
+                if work > MAX_WORK {
+                    return Err(corrupt("its constants take beyond all measure".to_owned()));
+                }
+                let array = step.run(Cores::one(), arrays)?;
                 computed += array.values().len();
                 if computed > MAX_COMPUTED {
                     return Err(corrupt("its constants grow beyond all measure".to_owned()));
@@ -250,6 +262,19 @@ impl OnnxModel {
     /// # Errors
     /// [`ModelError::Operator`] where an operator does not fit the shapes that it is given.
     pub fn run(&self, inputs: &[OnnxArray]) -> Result<Vec<OnnxArray>, ModelError> {
+        self.run_with(Cores::one(), inputs)
+    }
+
+    /// The same on all threads of a team, with the same outcome.
+    pub(crate) fn run_in(
+        &self,
+        team: &Team,
+        inputs: &[OnnxArray],
+    ) -> Result<Vec<OnnxArray>, ModelError> {
+        team.run(|| self.run_with(Cores::all_of(team), inputs))
+    }
+
+    fn run_with(&self, cores: Cores, inputs: &[OnnxArray]) -> Result<Vec<OnnxArray>, ModelError> {
         let odd = |detail: String| ModelError::Operator {
             node: "the graph".to_owned(),
             detail,
@@ -282,7 +307,7 @@ impl OnnxModel {
                 }
             };
             let given = node.inputs.iter().map(take).collect();
-            arrays[node.output] = Some(node.run(given)?);
+            arrays[node.output] = Some(node.run(cores, given)?);
         }
         let output = |&slot: &usize| {
             arrays[slot]
@@ -294,9 +319,9 @@ impl OnnxModel {
 }
 
 impl Step {
-    fn run(&self, inputs: Vec<Option<OnnxArray>>) -> Result<OnnxArray, ModelError> {
+    fn run(&self, cores: Cores, inputs: Vec<Option<OnnxArray>>) -> Result<OnnxArray, ModelError> {
         self.operator
-            .run(inputs)
+            .run(cores, inputs)
             .map_err(|detail| ModelError::Operator {
                 node: self.name.clone(),
                 detail,

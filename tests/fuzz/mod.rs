@@ -7,6 +7,7 @@ mod hub;
 mod inputs;
 #[allow(dead_code, reason = "the fuzzer brings mutations of its own")]
 pub mod mutation;
+mod ocr;
 mod painting;
 mod pictures;
 
@@ -15,7 +16,7 @@ pub type Target = fn(&[u8]);
 
 /// All of them, by the names that the fuzzer's programs and the corpus's folders have.
 #[allow(dead_code, reason = "each of the fuzzer's programs drives one")]
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("gguf", files::gguf),
     ("gguf_model", files::gguf_model),
     ("static_weights", files::static_weights),
@@ -36,6 +37,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("picture_texts", pictures::picture_texts),
     ("preprocessor", pictures::preprocessor),
     ("schedules", painting::schedules),
+    ("text_lines", ocr::text_lines),
 ];
 
 /// Runs a target for the fuzzer, which would take any panic for a crash: one that is caught, as

@@ -71,7 +71,7 @@ fn options_that_make_no_sense_are_refused() {
     let options = OcrOptions::default();
     for (options, wrong) in [
         (options.detector_side(31), "detector_side"),
-        (options.detector_side(4097), "detector_side"),
+        (options.detector_side(2881), "detector_side"),
         (options.min_confidence(1.1), "min_confidence"),
         (options.min_confidence(f32::NAN), "min_confidence"),
     ] {

@@ -52,21 +52,41 @@ fn a_graph_of_too_many_nodes_is_refused() {
     assert!(error.to_string().contains("100001 nodes"), "{error}");
 }
 
+/// A tensor of zeros, its sides as they are coded.
+fn numbers(name: &str, shape: [&[u8]; 2], count: usize) -> Vec<u8> {
+    let sides = shape.map(|side| [&[1 << 3], side].concat()).concat();
+    let values = vec![0; 4 * count];
+    let named = [field(8, name.as_bytes()), field(9, &values)].concat();
+    field(5, &[&sides[..], &[2 << 3, 1], &named].concat())
+}
+
 #[test]
 fn constants_that_grow_out_of_a_small_file_are_refused() {
     // A row and a column of 4096 numbers make 2²⁴ of them each time that they are added.
-    let numbers = |name: &str, shape: [&[u8]; 2]| {
-        let sides = shape.map(|side| [&[1 << 3], side].concat()).concat();
-        let values = vec![0; 4 * 4096];
-        let named = [field(8, name.as_bytes()), field(9, &values)].concat();
-        field(5, &[&sides[..], &[2 << 3, 1], &named].concat())
-    };
     let (one, many): (&[u8], &[u8]) = (&[1], &[0x80, 0x20]);
-    let weights = [numbers("r", [one, many]), numbers("c", [many, one])].concat();
+    let weights = [
+        numbers("r", [one, many], 4096),
+        numbers("c", [many, one], 4096),
+    ];
+    let weights = weights.concat();
     let sums = ["a", "b"].map(|output| node(["r", "c"], output, "Add"));
     read(&file(&[&weights[..], &sums[0]].concat(), 11)).expect("as many as are allowed");
     let error = read(&file(&[&weights[..], &sums.concat()].concat(), 11)).expect_err("twice that");
-    assert!(error.to_string().contains("constants"), "{error}");
+    assert!(error.to_string().contains("constants grow"), "{error}");
+}
+
+#[test]
+fn constants_that_take_long_to_compute_are_refused() {
+    // Two matrices of 256 by 256 take 2²⁴ operations, and 2³⁰ are allowed.
+    let side: &[u8] = &[0x80, 0x02];
+    let weights = numbers("m", [side, side], 1 << 16);
+    let products: Vec<Vec<u8>> = (0..64)
+        .map(|number| node(["m", "m"], &format!("p{number}"), "MatMul"))
+        .collect();
+    let of = |count: usize| file(&[&weights[..], &products[..count].concat()].concat(), 11);
+    read(&of(63)).expect("as many as are allowed");
+    let error = read(&of(64)).expect_err("one more");
+    assert!(error.to_string().contains("constants take"), "{error}");
 }
 
 #[test]

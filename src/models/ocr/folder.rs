@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::characters::{Alphabet, LineText};
 use super::cut::LINE_HEIGHT;
 use super::options::OcrOptions;
+use crate::kernels::Team;
 use crate::models::{ModelError, OnnxArray, OnnxModel, files};
 
 /// The recogniser's characters, as it carries them.
@@ -174,13 +175,14 @@ impl fmt::Debug for OcrWeights {
 
 impl OcrWeights {
     /// The probability of each place of `[1, 3, height, width]` to belong to a line.
-    pub(super) fn detect(&self, pixels: OnnxArray) -> Result<OnnxArray, ModelError> {
-        only_output(&self.detector, pixels)
+    pub(super) fn detect(&self, team: &Team, pixels: OnnxArray) -> Result<OnnxArray, ModelError> {
+        only_output(self.detector.run_in(team, &[pixels])?)
     }
 
     /// What a line of `[1, 3, 48, width]` says.
-    pub(super) fn recognise(&self, pixels: OnnxArray) -> Result<LineText, ModelError> {
-        self.alphabet.read(&only_output(&self.recogniser, pixels)?)
+    pub(super) fn recognise(&self, team: &Team, pixels: OnnxArray) -> Result<LineText, ModelError> {
+        let output = only_output(self.recogniser.run_in(team, &[pixels])?)?;
+        self.alphabet.read(&output)
     }
 
     fn try_out(&self) -> Result<(), ModelError> {
@@ -189,7 +191,8 @@ impl OcrWeights {
             array.ok_or(ModelError::NotFinitePixels)
         };
         let (height, width) = (32, 64);
-        let found = self.detect(grey(height, width)?)?;
+        let team = Team::new(1);
+        let found = self.detect(&team, grey(height, width)?)?;
         let wanted = vec![1, 1, height, width];
         if found.shape() != wanted {
             return Err(ModelError::WrongShape {
@@ -198,12 +201,12 @@ impl OcrWeights {
                 found: found.shape().to_vec(),
             });
         }
-        self.recognise(grey(LINE_HEIGHT as usize, 64)?).map(drop)
+        let line = grey(LINE_HEIGHT as usize, 64)?;
+        self.recognise(&team, line).map(drop)
     }
 }
 
-fn only_output(model: &OnnxModel, input: OnnxArray) -> Result<OnnxArray, ModelError> {
-    let mut outputs = model.run(&[input])?;
+fn only_output(mut outputs: Vec<OnnxArray>) -> Result<OnnxArray, ModelError> {
     outputs.pop().ok_or_else(|| ModelError::Operator {
         node: "the graph".to_owned(),
         detail: "has no output".to_owned(),

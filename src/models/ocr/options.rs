@@ -3,13 +3,13 @@
 use crate::models::ModelError;
 
 /// What the detector's longer side may be.
-const SIDES: std::ops::RangeInclusive<u32> = 32..=4096;
+const SIDES: std::ops::RangeInclusive<u32> = 32..=2880;
 
 /// What lines are looked for, and which are told.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct OcrOptions {
-    /// Pixels of the longer side of what the detector looks at, from 32 to 4096; larger pictures are
+    /// Pixels of the longer side of what the detector looks at, from 32 to 2880; larger pictures are
     /// scaled down to it. Small print on large pages needs more. Time and memory grow with its square.
     /// Default: 960.
     pub detector_side: u32,
@@ -50,7 +50,7 @@ impl OcrOptions {
             })
         };
         if !SIDES.contains(&self.detector_side) {
-            let detail = format!("is {}, allowed is 32 to 4096", self.detector_side);
+            let detail = format!("is {}, allowed is 32 to 2880", self.detector_side);
             return invalid("detector_side", detail);
         }
         if !(0.0..=1.0).contains(&self.min_confidence) {

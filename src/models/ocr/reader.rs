@@ -70,7 +70,7 @@ impl OcrReader {
         let [channels, height, width] = pixels.shape();
         let input = OnnxArray::new(vec![1, channels, height, width], pixels.values().to_vec());
         let input = input.ok_or_else(|| wrong_pixels(&[channels, height, width], &[]))?;
-        let answer = self.weights.detect(input)?;
+        let answer = self.weights.detect(&self.team, input)?;
         let map = ProbabilityMap::new(width, height, answer.values());
         let map = map.ok_or_else(|| wrong_pixels(&[1, 1, height, width], answer.shape()))?;
         let found = map.lines(layout.framed());
@@ -82,34 +82,36 @@ impl OcrReader {
         Ok(order.into_iter().map(|index| found[index]).collect())
     }
 
-    fn read(&self, picture: &RgbImage, corners: &Corners) -> Result<LineText, ModelError> {
+    fn read(
+        &self,
+        team: &Team,
+        picture: &RgbImage,
+        corners: &Corners,
+    ) -> Result<LineText, ModelError> {
         let line = cut(picture, corners)?;
-        self.weights.recognise(recogniser_pixels(&line)?)
+        self.weights.recognise(team, recogniser_pixels(&line)?)
     }
 
     /// Reads the next lines.
     fn read_some(
-        &mut self,
+        &self,
         picture: &RgbImage,
         look: &mut OcrLook,
-        threads: usize,
     ) -> Result<Vec<TextLine>, ModelError> {
         let Some(left) = &mut look.lines else {
             return Ok(Vec::new());
         };
-        let count = threads.max(1).min(left.len());
+        let count = self.team.threads().min(left.len());
         let some: Vec<Corners> = left.drain(..count).collect();
-        if self.team.threads() != threads {
-            self.team = Team::new(threads);
-        }
-        let reader = &*self;
-        let texts: Result<Vec<LineText>, ModelError> = self.team.run(|| {
-            let read = |corners| reader.read(picture, corners);
-            match some.as_slice() {
-                [one] => Ok(vec![read(one)?]),
-                many => many.par_iter().map(read).collect(),
-            }
-        });
+        let texts: Result<Vec<LineText>, ModelError> = match some.as_slice() {
+            [one] => self.read(&self.team, picture, one).map(|line| vec![line]),
+            many => self.team.run(|| {
+                let alone = Team::new(1);
+                many.par_iter()
+                    .map(|corners| self.read(&alone, picture, corners))
+                    .collect()
+            }),
+        };
         let least = self.options.min_confidence;
         let told = texts?.into_iter().zip(some).filter_map(|(line, corners)| {
             let is_told = !line.text.trim().is_empty() && line.confidence >= least;
@@ -189,13 +191,14 @@ impl VisionCapable for OcrReader {
         let (Some(pixels), Some(picture)) = (input.pictures.first(), &input.picture) else {
             return Ok(Progress::Done);
         };
+        if self.team.threads() != context.threads {
+            self.team = Team::new(context.threads);
+        }
         let done = match &look.lines {
             None => self.detect(pixels, &look.layout).map(|found| {
                 look.lines = Some(found);
             }),
-            Some(_) => self
-                .read_some(picture, look, context.threads)
-                .map(|read| lines.extend(read)),
+            Some(_) => self.read_some(picture, look).map(|read| lines.extend(read)),
         };
         // The network is fixed and was tried when it was loaded: it is this picture that it can't take.
         if let Err(error) = done {

@@ -48,10 +48,15 @@ impl OnnxArray {
         })
     }
 
+    /// Its values, to be changed; they are copied first if somebody else has the array.
+    pub(super) fn values_mut(&mut self) -> &mut [f32] {
+        Arc::make_mut(&mut self.values).as_mut_slice()
+    }
+
     /// Each value changed. In place where nobody else has the array.
     pub(super) fn map(mut self, change: impl Fn(f32) -> f32) -> Self {
-        let values = Arc::make_mut(&mut self.values);
-        values.iter_mut().for_each(|value| *value = change(*value));
+        let change = |value: &mut f32| *value = change(*value);
+        self.values_mut().iter_mut().for_each(change);
         self
     }
 

@@ -1,12 +1,13 @@
 //! What a node does.
 
-use candle_core::cpu::erf::erf_f32;
-
 use super::array::OnnxArray;
 use super::attributes::{Attributes, Complaint};
+use super::convolve;
+use super::cores::Cores;
 use super::messages::Node;
 use super::shapes;
 use super::window::{self, Pool, Window};
+use crate::kernels::error_function;
 
 /// An operator with its settings, checked when the file is read.
 #[derive(Debug, Clone)]
@@ -142,29 +143,85 @@ impl Operator {
         })
     }
 
+    /// How many operations it takes for these inputs, roughly; what it gives is not counted.
+    pub(super) fn work(&self, inputs: &[Option<OnnxArray>]) -> u64 {
+        let length = |place: usize| {
+            let array = inputs.get(place).and_then(Option::as_ref);
+            array.map_or(0, |array| array.values().len() as u64)
+        };
+        let shape = |place: usize| {
+            let array = inputs.get(place).and_then(Option::as_ref);
+            array.map_or(&[][..], OnnxArray::shape)
+        };
+        let read: u64 = (0..inputs.len()).map(length).sum();
+        let more = match self {
+            Self::MatrixProduct => {
+                let columns = shape(1).last().copied().unwrap_or(0);
+                length(0).saturating_mul(columns as u64)
+            }
+            Self::Convolution { window, .. } => match (shape(0), shape(1)) {
+                (&[batch, _, height, width], &[.., rows, columns]) => {
+                    let outputs = window.outputs([height, width], [rows, columns]);
+                    outputs
+                        .saturating_mul(length(1))
+                        .saturating_mul(batch as u64)
+                }
+                _ => 0,
+            },
+            Self::Spread(_) => {
+                let channels = shape(1).first().copied().unwrap_or(1).max(1);
+                length(0).saturating_mul(length(1) / channels as u64)
+            }
+            Self::Pool { window, kernel, .. } => match shape(0) {
+                &[batch, channels, height, width] => {
+                    let outputs = window.outputs([height, width], *kernel);
+                    let planes = (batch as u64).saturating_mul(channels as u64);
+                    let taps = (kernel[0] as u64).saturating_mul(kernel[1] as u64);
+                    outputs.saturating_mul(planes).saturating_mul(taps)
+                }
+                _ => 0,
+            },
+            _ => 0,
+        };
+        read.saturating_add(more)
+    }
+
     /// Runs it. The inputs are in the node's order, those left out as `None`.
-    pub(super) fn run(&self, mut inputs: Vec<Option<OnnxArray>>) -> Result<OnnxArray, Complaint> {
+    pub(super) fn run(
+        &self,
+        cores: Cores,
+        mut inputs: Vec<Option<OnnxArray>>,
+    ) -> Result<OnnxArray, Complaint> {
         let missing = |place: usize| format!("has no input {place}");
         let take = |inputs: &mut Vec<Option<OnnxArray>>, place: usize| {
             let input = inputs.get_mut(place).and_then(Option::take);
             input.ok_or_else(|| missing(place))
         };
-        let two = |inputs: &mut Vec<Option<OnnxArray>>, operation: fn(f32, f32) -> f32| {
-            shapes::broadcast(&take(inputs, 0)?, &take(inputs, 1)?, operation)
-        };
         let inputs = &mut inputs;
         match self {
-            Self::Add => return two(inputs, |left, right| left + right),
-            Self::Subtract => return two(inputs, |left, right| left - right),
-            Self::Multiply => return two(inputs, |left, right| left * right),
-            Self::Divide => return two(inputs, |left, right| left / right),
+            Self::Add => {
+                let (left, right) = (take(inputs, 0)?, take(inputs, 1)?);
+                return shapes::broadcast(left, &right, |left, right| left + right);
+            }
+            Self::Subtract => {
+                let (left, right) = (take(inputs, 0)?, take(inputs, 1)?);
+                return shapes::broadcast(left, &right, |left, right| left - right);
+            }
+            Self::Multiply => {
+                let (left, right) = (take(inputs, 0)?, take(inputs, 1)?);
+                return shapes::broadcast(left, &right, |left, right| left * right);
+            }
+            Self::Divide => {
+                let (left, right) = (take(inputs, 0)?, take(inputs, 1)?);
+                return shapes::broadcast(left, &right, |left, right| left / right);
+            }
             Self::Concatenate(axis) => {
                 let all: Vec<&OnnxArray> = inputs.iter().flatten().collect();
                 return shapes::concatenate(&all, *axis);
             }
             _ => {}
         }
-        let input = take(inputs, 0)?;
+        let mut input = take(inputs, 0)?;
         match self {
             Self::Relu => Ok(input.map(|value| value.max(0.0))),
             Self::Sigmoid => Ok(input.map(|value| 1.0 / (1.0 + (-value).exp()))),
@@ -172,17 +229,22 @@ impl Operator {
                 let (alpha, beta) = (*alpha, *beta);
                 Ok(input.map(|value| (alpha * value + beta).clamp(0.0, 1.0)))
             }
-            Self::Erf => Ok(input.map(erf_f32)),
+            Self::Erf => {
+                cores.share(input.values_mut(), 1, 8, |_, values| {
+                    error_function(cores.cpu, values);
+                });
+                Ok(input)
+            }
             Self::Convolution { window, groups } => {
                 let weight = take(inputs, 1)?;
                 let bias = take(inputs, 2).ok();
-                window::convolve(window, *groups, &input, &weight, bias.as_ref())
+                convolve::convolve(cores, window, *groups, &input, &weight, bias.as_ref())
             }
             Self::Spread(window) => {
                 if inputs.len() > 2 {
                     return Err("a bias is not supported".to_owned());
                 }
-                window::spread(window, &input, &take(inputs, 1)?)
+                convolve::spread(cores, window, &input, &take(inputs, 1)?)
             }
             Self::Pool {
                 window,
@@ -201,7 +263,7 @@ impl Operator {
             Self::Squeeze(axes) => shapes::squeeze(&input, axes),
             Self::Unsqueeze(axes) => shapes::unsqueeze(&input, axes),
             Self::Transpose(order) => shapes::transpose(&input, order),
-            Self::MatrixProduct => shapes::matrix_product(&input, &take(inputs, 1)?),
+            Self::MatrixProduct => shapes::matrix_product(cores, &input, &take(inputs, 1)?),
             Self::Softmax(axis) => shapes::softmax(&input, *axis),
             _ => Ok(input),
         }

@@ -2,29 +2,30 @@
 
 use super::array::{OnnxArray, elements};
 use super::attributes::Complaint;
-use super::window::multiply;
+use super::convolve::multiply;
+use super::cores::Cores;
 
-/// An element-wise operation on two arrays, the smaller one repeated.
+/// An element-wise operation on two arrays, the smaller one repeated. In place where both are of one
+/// shape and nobody else has the left one.
 pub(super) fn broadcast(
-    left: &OnnxArray,
+    mut left: OnnxArray,
     right: &OnnxArray,
     operation: impl Fn(f32, f32) -> f32,
 ) -> Result<OnnxArray, Complaint> {
-    let wrong = || format!("{:?} with {:?}", left.shape(), right.shape());
     if left.shape() == right.shape() {
-        let pairs = left.values().iter().zip(right.values());
-        let values = pairs
-            .map(|(left, right)| operation(*left, *right))
-            .collect();
-        return OnnxArray::new(left.shape().to_vec(), values).ok_or_else(wrong);
+        for (value, other) in left.values_mut().iter_mut().zip(right.values()) {
+            *value = operation(*value, *other);
+        }
+        return Ok(left);
     }
+    let wrong = || format!("{:?} with {:?}", left.shape(), right.shape());
     let rank = left.shape().len().max(right.shape().len()).max(1);
     let padded = |array: &OnnxArray| {
         let mut shape = vec![1; rank - array.shape().len()];
         shape.extend(array.shape());
         shape
     };
-    let (left_shape, right_shape) = (padded(left), padded(right));
+    let (left_shape, right_shape) = (padded(&left), padded(right));
     let mut shape = Vec::with_capacity(rank);
     for (&one, &other) in left_shape.iter().zip(&right_shape) {
         if one != other && one != 1 && other != 1 {
@@ -35,26 +36,26 @@ pub(super) fn broadcast(
     let count = elements(&shape).ok_or_else(wrong)?;
     let (left_steps, right_steps) = (steps(&left_shape), steps(&right_shape));
     let inner = shape[rank - 1];
-    let mut values = Vec::with_capacity(count);
+    let mut values: Vec<f32> = Vec::with_capacity(count);
     let mut place = vec![0; rank];
     while values.len() < count {
-        let start =
-            |steps: &[usize]| -> usize { place.iter().zip(steps).map(|(p, s)| p * s).sum() };
-        let (from_left, from_right) = (start(&left_steps), start(&right_steps));
-        let (left_step, right_step) = (left_steps[rank - 1], right_steps[rank - 1]);
-        values.extend((0..inner).map(|index| {
-            operation(
-                left.values()[from_left + index * left_step],
-                right.values()[from_right + index * right_step],
-            )
-        }));
+        let row = |steps: &[usize]| {
+            let start: usize = place.iter().zip(steps).map(|(p, s)| p * s).sum();
+            let length = if steps[rank - 1] == 0 { 1 } else { inner };
+            start..start + length
+        };
+        let lefts = &left.values()[row(&left_steps)];
+        let rights = &right.values()[row(&right_steps)];
+        match (lefts, rights) {
+            (lefts, &[right]) => values.extend(lefts.iter().map(|left| operation(*left, right))),
+            (&[left], rights) => values.extend(rights.iter().map(|right| operation(left, *right))),
+            (lefts, rights) => {
+                let pairs = lefts.iter().zip(rights);
+                values.extend(pairs.map(|(left, right)| operation(*left, *right)));
+            }
+        }
         advance(&mut place[..rank - 1], &shape[..rank - 1]);
     }
-    let shape = if left.shape().is_empty() && right.shape().is_empty() {
-        Vec::new()
-    } else {
-        shape
-    };
     OnnxArray::new(shape, values).ok_or_else(wrong)
 }
 
@@ -108,7 +109,11 @@ pub(super) fn transpose(input: &OnnxArray, order: &[i64]) -> Result<OnnxArray, C
 }
 
 /// A product of matrices, the right one the same for all of a batch.
-pub(super) fn matrix_product(left: &OnnxArray, right: &OnnxArray) -> Result<OnnxArray, Complaint> {
+pub(super) fn matrix_product(
+    cores: Cores,
+    left: &OnnxArray,
+    right: &OnnxArray,
+) -> Result<OnnxArray, Complaint> {
     let wrong = || format!("{:?} times {:?}", left.shape(), right.shape());
     let ([.., inner], [rows, n]) = (left.shape(), right.shape()) else {
         return Err(wrong());
@@ -121,7 +126,14 @@ pub(super) fn matrix_product(left: &OnnxArray, right: &OnnxArray) -> Result<Onnx
         *last = *n;
     }
     let mut values = vec![0.0; elements(&shape).ok_or_else(wrong)?];
-    multiply(left.values(), right.values(), &mut values, *inner, *n);
+    multiply(
+        cores,
+        left.values(),
+        right.values(),
+        &mut values,
+        *inner,
+        *n,
+    );
     OnnxArray::new(shape, values).ok_or_else(wrong)
 }
 

@@ -1,16 +1,15 @@
-//! Windows that slide over pictures: convolutions and pools.
+//! Windows that slide over pictures, and pools.
+
+use std::ops::Range;
 
 use super::array::{OnnxArray, elements};
 use super::attributes::{Attributes, Complaint};
 
-/// How many positions are multiplied at once: a piece of a row stays in the nearest cache.
-const PIECE: usize = 512;
-
 /// How a window slides, in rows and columns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
-    strides: [usize; 2],
-    dilations: [usize; 2],
+    pub(super) strides: [usize; 2],
+    pub(super) dilations: [usize; 2],
     padding: Padding,
 }
 
@@ -25,15 +24,20 @@ enum Padding {
 /// A window over inputs of one size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sliding {
-    input: [usize; 2],
+    pub(super) input: [usize; 2],
     kernel: [usize; 2],
-    strides: [usize; 2],
+    pub(super) strides: [usize; 2],
     dilations: [usize; 2],
     before: [usize; 2],
     pub(super) output: [usize; 2],
 }
 
 impl Window {
+    /// Nothing is put around the input.
+    pub(super) fn is_unpadded(&self) -> bool {
+        matches!(self.padding, Padding::Explicit([0, 0, 0, 0]))
+    }
+
     pub(super) fn read(attributes: &Attributes<'_>) -> Result<Self, Complaint> {
         let pads = attributes.sizes("pads", 0, [0; 4])?;
         let padding = match attributes.string("auto_pad", "NOTSET").as_str() {
@@ -46,6 +50,14 @@ impl Window {
             strides: attributes.sizes("strides", 1, [1; 2])?,
             dilations: attributes.sizes("dilations", 1, [1; 2])?,
             padding,
+        })
+    }
+
+    /// How many places a window takes on an input of this size.
+    pub(super) fn outputs(&self, input: [usize; 2], kernel: [usize; 2]) -> u64 {
+        let output = self.over(input, kernel).map(|sliding| sliding.output);
+        output.map_or(0, |[rows, columns]| {
+            (rows as u64).saturating_mul(columns as u64)
         })
     }
 
@@ -82,16 +94,28 @@ impl Window {
 }
 
 impl Sliding {
-    fn is_pointwise(&self) -> bool {
+    pub(super) fn is_pointwise(&self) -> bool {
         self.kernel == [1; 2] && self.strides == [1; 2] && self.output == self.input
     }
 
     /// The input's row (axis 0) or column (axis 1) that an output's tap lies on; `None` in the
     /// padding.
-    fn source(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
+    pub(super) fn source(&self, axis: usize, output: usize, tap: usize) -> Option<usize> {
         let place = output * self.strides[axis] + tap * self.dilations[axis];
         let place = place.checked_sub(self.before[axis])?;
         (place < self.input[axis]).then_some(place)
+    }
+
+    /// The outputs along an axis whose tap lies within the input.
+    pub(super) fn within(&self, axis: usize, tap: usize) -> Range<usize> {
+        let stride = self.strides[axis];
+        let offset = tap * self.dilations[axis];
+        let first = self.before[axis].saturating_sub(offset).div_ceil(stride);
+        let end = (self.input[axis] + self.before[axis])
+            .saturating_sub(offset)
+            .div_ceil(stride)
+            .min(self.output[axis]);
+        first.min(end)..end
     }
 
     /// Calls `visit` with each output and the input that one tap of the kernel meets there.
@@ -108,133 +132,6 @@ impl Sliding {
             }
         }
     }
-}
-
-/// A convolution with `weight` `[out, in / groups, rows, columns]`.
-pub(super) fn convolve(
-    window: &Window,
-    groups: usize,
-    input: &OnnxArray,
-    weight: &OnnxArray,
-    bias: Option<&OnnxArray>,
-) -> Result<OnnxArray, Complaint> {
-    let wrong = || format!("weights {:?} on {:?}", weight.shape(), input.shape());
-    let [batch, channels, height, width] = input.planes().ok_or_else(wrong)?;
-    let [outputs, per_group, rows, columns] = weight.planes().ok_or_else(wrong)?;
-    let fits = groups > 0 && channels == per_group * groups && outputs.is_multiple_of(groups);
-    if !fits || outputs == 0 || per_group == 0 {
-        return Err(wrong());
-    }
-    if bias.is_some_and(|bias| bias.values().len() != outputs) {
-        return Err(format!("a bias that is not of {outputs}"));
-    }
-    let sliding = window.over([height, width], [rows, columns])?;
-    let [out_height, out_width] = sliding.output;
-    let (in_plane, out_plane) = (height * width, out_height * out_width);
-    let shape = vec![batch, outputs, out_height, out_width];
-    let count = elements(&shape).ok_or_else(wrong)?;
-    let taps = per_group * rows * columns;
-    elements(&[taps, out_plane]).ok_or_else(wrong)?;
-    let mut values = vec![0.0; count];
-    if let Some(bias) = bias {
-        for (plane, value) in values
-            .chunks_exact_mut(out_plane)
-            .zip(bias.values().iter().cycle())
-        {
-            plane.fill(*value);
-        }
-    }
-    let out_group = outputs / groups;
-    let mut columns_of = Vec::new();
-    let inputs = input.values().chunks_exact(per_group * in_plane);
-    for (number, (from, to)) in inputs
-        .zip(values.chunks_exact_mut(out_group * out_plane))
-        .enumerate()
-    {
-        let first = number % groups * out_group * taps;
-        let weights = &weight.values()[first..first + out_group * taps];
-        if per_group == 1 {
-            // Depthwise: a product of matrices would be all copying.
-            for (plane, kernel) in to
-                .chunks_exact_mut(out_plane)
-                .zip(weights.chunks_exact(taps))
-            {
-                for (tap, factor) in kernel.iter().enumerate() {
-                    sliding.tap(tap / columns, tap % columns, |output, input| {
-                        plane[output] += factor * from[input];
-                    });
-                }
-            }
-        } else if sliding.is_pointwise() {
-            multiply(weights, from, to, taps, out_plane);
-        } else {
-            columns_of.clear();
-            columns_of.resize(taps * out_plane, 0.0);
-            for (tap, row) in columns_of.chunks_exact_mut(out_plane).enumerate() {
-                let plane = &from[tap / (rows * columns) * in_plane..][..in_plane];
-                let tap = tap % (rows * columns);
-                sliding.tap(tap / columns, tap % columns, |output, input| {
-                    row[output] = plane[input];
-                });
-            }
-            multiply(weights, &columns_of, to, taps, out_plane);
-        }
-    }
-    OnnxArray::new(shape, values).ok_or_else(wrong)
-}
-
-/// Adds `left` `[m, inner]` times `right` `[inner, n]` to `to` `[m, n]`.
-pub(super) fn multiply(left: &[f32], right: &[f32], to: &mut [f32], inner: usize, n: usize) {
-    for start in (0..n).step_by(PIECE) {
-        let end = (start + PIECE).min(n);
-        for (factors, row) in left.chunks_exact(inner).zip(to.chunks_exact_mut(n)) {
-            let sums = &mut row[start..end];
-            for (factor, other) in factors.iter().zip(right.chunks_exact(n)) {
-                for (sum, value) in sums.iter_mut().zip(&other[start..end]) {
-                    *sum += factor * value;
-                }
-            }
-        }
-    }
-}
-
-/// A convolution run backwards, with `weight` `[in, out, rows, columns]`.
-pub(super) fn spread(
-    window: &Window,
-    input: &OnnxArray,
-    weight: &OnnxArray,
-) -> Result<OnnxArray, Complaint> {
-    let wrong = || format!("weights {:?} on {:?}", weight.shape(), input.shape());
-    let [batch, channels, height, width] = input.planes().ok_or_else(wrong)?;
-    let [inputs, outputs, rows, columns] = weight.planes().ok_or_else(wrong)?;
-    let Padding::Explicit([0, 0, 0, 0]) = window.padding else {
-        return Err("padding is not supported".to_owned());
-    };
-    let fits = channels == inputs && inputs > 0 && outputs > 0;
-    if !fits || window.dilations != [1; 2] || height * width == 0 || rows * columns == 0 {
-        return Err(wrong());
-    }
-    let size = |side: usize, axis: usize, kernel: usize| (side - 1) * window.strides[axis] + kernel;
-    let (out_height, out_width) = (size(height, 0, rows), size(width, 1, columns));
-    let shape = vec![batch, outputs, out_height, out_width];
-    let mut values = vec![0.0; elements(&shape).ok_or_else(wrong)?];
-    let (in_plane, out_plane) = (height * width, out_height * out_width);
-    for (number, plane) in input.values().chunks_exact(in_plane).enumerate() {
-        let (picture, channel) = (number / inputs, number % inputs);
-        let kernels = &weight.values()[channel * outputs * rows * columns..];
-        for output in 0..outputs {
-            let to = &mut values[(picture * outputs + output) * out_plane..][..out_plane];
-            let kernel = &kernels[output * rows * columns..][..rows * columns];
-            for (place, value) in plane.iter().enumerate() {
-                let top = place / width * window.strides[0];
-                let left = place % width * window.strides[1];
-                for (tap, factor) in kernel.iter().enumerate() {
-                    to[(top + tap / columns) * out_width + left + tap % columns] += factor * value;
-                }
-            }
-        }
-    }
-    OnnxArray::new(shape, values).ok_or_else(wrong)
 }
 
 /// What a pool makes of the values under its window.
