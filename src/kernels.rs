@@ -7,6 +7,7 @@
 
 mod attention;
 mod bytes;
+mod convolution;
 mod depthwise;
 mod elementwise;
 mod floats;
@@ -25,6 +26,7 @@ pub(crate) use attention::{
     Factors, Product, Rescale, multiply, narrow, rescale, widen, widen_one,
 };
 pub(crate) use bytes::{ByteMatrix, ByteRows};
+pub(crate) use convolution::Convolution;
 pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use elementwise::{
     Activation, activate, add, add_scaled, error_function, gate, norm, rope, softmax,

@@ -9,6 +9,7 @@ mod babbler;
 mod dauber;
 pub mod kernels;
 pub mod ocr;
+pub mod pictures;
 mod recital;
 mod steering;
 

@@ -6,5 +6,7 @@ mod bad_files;
 mod parity;
 #[path = "latent_diffusion/pipeline.rs"]
 mod pipeline;
+#[path = "latent_diffusion/pool.rs"]
+mod pool;
 #[path = "latent_diffusion/scrap.rs"]
 mod scrap;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::hub::is_safe_name;
+use super::pipeline;
 use crate::models::ModelError;
 
 pub(super) const CONFIG: &str = "config.json";
@@ -30,7 +31,8 @@ impl FolderModel {
 
     /// The folder, after a look at whether the files are there that every model has: `config.json`,
     /// the weights with all their shards and, for a sentence-transformers model, the tokenizer and
-    /// its modules' configurations. Of the weights, nothing is read.
+    /// its modules' configurations; for a pipeline of diffusers, the same of each part. Of the weights,
+    /// nothing is read.
     ///
     /// # Errors
     /// [`ModelError::MissingFile`], [`ModelError::WrongFileKind`], [`ModelError::Unreadable`] and
@@ -46,6 +48,10 @@ impl FolderModel {
                 path: self.path.clone(),
                 expected: "a directory",
             });
+        }
+        if self.path.join(pipeline::INDEX).is_file() {
+            pipeline::locate(&self.path)?;
+            return Ok(self.path.clone());
         }
         let look = |name: &str| present_file(&self.path.join(name));
         look(CONFIG)?;
@@ -68,7 +74,7 @@ impl FolderModel {
     }
 }
 
-fn present_file(path: &Path) -> Result<(), ModelError> {
+pub(super) fn present_file(path: &Path) -> Result<(), ModelError> {
     if path.is_file() {
         return Ok(());
     }
@@ -84,7 +90,10 @@ fn present_file(path: &Path) -> Result<(), ModelError> {
     })
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path, format: &'static str) -> Result<T, ModelError> {
+pub(super) fn read_json<T: DeserializeOwned>(
+    path: &Path,
+    format: &'static str,
+) -> Result<T, ModelError> {
     let bytes = std::fs::read(path).map_err(|error| ModelError::Unreadable {
         path: path.to_owned(),
         source: Arc::new(error),

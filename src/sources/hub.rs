@@ -17,6 +17,7 @@ use std::sync::Arc;
 use hf_hub::{Repo, RepoType};
 
 use super::folder::{FolderModel, WEIGHTS, WEIGHTS_INDEX, shards_of_index};
+use super::pipeline::{self, Kind, WeightFile};
 use super::progress::{ProgressCallback, ProgressEvent};
 use crate::models::ModelError;
 use cache::RepoCache;
@@ -108,7 +109,8 @@ impl HubModel {
 
     /// Brings the model's files into the cache, where they are not yet, and gives the folder that
     /// holds them: configuration, tokenizer, sentence-transformers modules and safetensors weights, but
-    /// no duplicates in other formats. All are of one commit. It blocks; see [`Self::fetch`].
+    /// no duplicates in other formats; of a pipeline of diffusers, those of each part that paints. All
+    /// are of one commit. It blocks; see [`Self::fetch`].
     ///
     /// A file appears in the folder only when all its bytes arrived, of the promised number and,
     /// for large files, the promised SHA-256. Large downloads that broke off are resumed by the next call.
@@ -187,12 +189,16 @@ impl HubModel {
         let listing = client.list()?;
         // Two fetches of one repository at once would write the same files.
         let _lock = cache.lock()?;
-        // First, so that a repository without it fails before its weights are fetched.
-        self.bring(&client, cache, &listing, super::folder::CONFIG)?;
-        for name in files::wanted(&listing) {
-            self.bring(&client, cache, &listing, name)?;
+        if listing.size_of.contains_key(pipeline::INDEX) {
+            self.bring_pipeline(&client, cache, &listing)?;
+        } else {
+            // First, so that a repository without it fails before its weights are fetched.
+            self.bring(&client, cache, &listing, super::folder::CONFIG)?;
+            for name in files::wanted(&listing) {
+                self.bring(&client, cache, &listing, name)?;
+            }
+            self.bring_weights(&client, cache, &listing)?;
         }
-        self.bring_weights(&client, cache, &listing)?;
         // Last, so that a revision never points to a folder that lacks files.
         cache.point_revision_to(&listing.commit)?;
         Ok(cache.snapshot(&listing.commit))
@@ -211,6 +217,36 @@ impl HubModel {
         let index = cache.snapshot(&listing.commit).join(WEIGHTS_INDEX);
         for shard in shards_of_index(&index)? {
             self.bring(client, cache, listing, &shard)?;
+        }
+        Ok(())
+    }
+
+    fn bring_pipeline(
+        &self,
+        client: &HubClient<'_>,
+        cache: &RepoCache,
+        listing: &Listing,
+    ) -> Result<(), ModelError> {
+        let names = listing.size_of.keys();
+        for name in names.filter(|name| pipeline::is_small_file(name)) {
+            self.bring(client, cache, listing, name)?;
+        }
+        for (part, kind) in pipeline::PARTS {
+            let Kind::Network(stem) = kind else { continue };
+            let config = format!("{part}/{}", super::folder::CONFIG);
+            if !listing.size_of.contains_key(&config) {
+                continue;
+            }
+            match pipeline::weight_file(part, stem, |name| listing.size_of.contains_key(name)) {
+                WeightFile::Whole(name) => self.bring(client, cache, listing, &name)?,
+                WeightFile::Index(name) => {
+                    self.bring(client, cache, listing, &name)?;
+                    let index = cache.snapshot(&listing.commit).join(&name);
+                    for shard in shards_of_index(&index)? {
+                        self.bring(client, cache, listing, &format!("{part}/{shard}"))?;
+                    }
+                }
+            }
         }
         Ok(())
     }

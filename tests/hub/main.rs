@@ -4,6 +4,7 @@ mod damage;
 mod fetching;
 #[path = "../support/hub_server.rs"]
 mod hub_server;
+mod pipelines;
 mod settings;
 
 use std::fs;

@@ -109,6 +109,18 @@ impl ClipTokenizer {
         Ok(read)
     }
 
+    /// How many bytes the files that [`read`](Self::read) needs have.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingFile`], [`ModelError::WrongFileKind`] or [`ModelError::Unreadable`].
+    pub(in crate::models) fn stored_bytes(folder: &Path) -> Result<u64, ModelError> {
+        let bytes = |name| files::open(&folder.join(name)).map(|(_, bytes)| bytes);
+        if folder.join(WHOLE).exists() {
+            return bytes(WHOLE);
+        }
+        Ok(bytes(VOCABULARY)?.saturating_add(bytes(MERGES)?))
+    }
+
     /// The tokens of a prompt between the begin and the end of a text, cut off and filled up to the
     /// encoder's length.
     ///
@@ -171,7 +183,7 @@ fn of_pairs(folder: &Path, special: &[&str]) -> Result<Tokenizer, ModelError> {
             NormalizerWrapper::NFC(NFC),
             NormalizerWrapper::Replace(blanks),
             NormalizerWrapper::Lowercase(Lowercase),
-        ]))));
+        ]))))?;
         let words = Split::new(
             SplitPattern::Regex(WORDS.to_owned()),
             SplitDelimiterBehavior::Removed,

@@ -60,7 +60,8 @@ pub(super) fn description(
     description.default_size = default_size;
     description.max_pixels = max_pixels;
     // No picture is to be longer than eight times what the pixels make as a square.
-    description.max_side = (8 * max_pixels.isqrt()).min(MAX_SIDE);
+    let longest = default_size[0].max(default_size[1]);
+    description.max_side = (8 * max_pixels.isqrt()).clamp(longest, MAX_SIDE);
     description.default_steps = steps;
     description.default_guidance = guidance;
     if unet.guidance_width.is_some() {

@@ -7,6 +7,7 @@ use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::clip_text::{ClipText, ClipTextConfig};
+use super::clip_tokens::ClipTokenizer;
 use super::config;
 use super::defaults;
 use super::options::DiffusionOptions;
@@ -139,6 +140,22 @@ impl DiffusionFolder {
         values.saturating_mul(4).saturating_add(BASE)
     }
 
+    /// What the tokenizers take in memory, generously.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingFile`] or [`ModelError::Unreadable`].
+    pub fn tokenizer_bytes(&self) -> Result<u64, ModelError> {
+        /// For each byte of their files.
+        const GROWTH: u64 = 32;
+        let folders = self
+            .encoders
+            .iter()
+            .map(|part| self.path.join(part.tokenizer));
+        let sizes = folders.map(|folder| ClipTokenizer::stored_bytes(&folder));
+        let stored: u64 = sizes.sum::<Result<_, _>>()?;
+        Ok(stored.saturating_mul(GROWTH))
+    }
+
     /// Reads the tokenizers.
     ///
     /// # Errors
@@ -200,6 +217,7 @@ fn text_part(
     name: &'static str,
     tokenizer: &'static str,
 ) -> Result<TextPart, ModelError> {
+    ClipTokenizer::stored_bytes(&path.join(tokenizer))?;
     Ok(TextPart {
         name,
         tokenizer,

@@ -13,12 +13,10 @@ const HIDDEN: f32 = -1e30;
 
 /// What is added to attention scores.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum AttentionBias<'a> {
+pub(crate) enum AttentionBias {
     None,
     /// A query sees its own place and those before.
     Causal,
-    /// Shape `[heads, queries, keys]`.
-    Table(&'a Tensor),
 }
 
 /// `softmax(scale · q · kᵀ + bias) · v` for each head. Shapes: `q` is `[heads, queries, width]`, `k` and
@@ -28,7 +26,7 @@ pub(crate) fn attention(
     k: &Tensor,
     v: &Tensor,
     scale: f32,
-    bias: AttentionBias<'_>,
+    bias: AttentionBias,
 ) -> Result<Tensor> {
     let (heads, queries, _) = q.dims3()?;
     let (_, keys, _) = k.dims3()?;
@@ -43,9 +41,6 @@ pub(crate) fn attention(
             let bias = match bias {
                 AttentionBias::None => None,
                 AttentionBias::Causal => Some(causal(first, count, keys, q.device())?),
-                AttentionBias::Table(table) => {
-                    Some(table.get(head)?.narrow(0, first, count)?.contiguous()?)
-                }
             };
             let shares = softmax(scores, scale, bias.as_ref())?;
             parts.push(shares.matmul(&v)?);

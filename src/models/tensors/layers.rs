@@ -62,7 +62,7 @@ fn add_to_rows(fresh: Tensor, bias: &Tensor) -> Result<Tensor> {
 #[derive(Debug, Clone)]
 pub(crate) struct Conv2d {
     weight: Tensor,
-    bias: Option<Tensor>,
+    bias: Tensor,
     stride: usize,
     padding: usize,
 }
@@ -79,25 +79,48 @@ impl Conv2d {
     ) -> std::result::Result<Self, ModelError> {
         Ok(Self {
             weight: weights.tensor("weight", &[outputs, inputs, side, side])?,
-            bias: Some(weights.tensor("bias", &[outputs])?),
+            bias: weights.tensor("bias", &[outputs])?,
             stride,
             padding,
         })
     }
 
-    /// The same without a bias.
-    pub(crate) fn without_bias(mut self) -> Self {
-        self.bias = None;
-        self
-    }
-
     /// The result is fresh.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let made = x.conv2d(&self.weight, self.padding, self.stride, 1, 1)?;
-        match &self.bias {
-            Some(bias) => add_to_channels(made, bias),
-            None => Ok(made),
+        if !x.device().is_cpu() {
+            let made = x.conv2d(&self.weight, self.padding, self.stride, 1, 1)?;
+            return add_to_channels(made, &self.bias);
         }
+        let (pictures, channels, height, width) = x.dims4()?;
+        let (outputs, inputs, side, _) = self.weight.dims4()?;
+        let convolution = kernels::Convolution {
+            channels,
+            height,
+            width,
+            side,
+            stride: self.stride,
+            padding: self.padding,
+        };
+        let Some([to_height, to_width]) = convolution.result().filter(|_| channels == inputs)
+        else {
+            bail!("no window fits into {:?}", x.shape());
+        };
+        let (area, to_area) = (channels * height * width, outputs * to_height * to_width);
+        let mut made = vec![0.0; pictures * to_area];
+        let cpu = Cpu::detect();
+        ops::values(&self.weight, |weight| {
+            ops::values(&self.bias, |bias| {
+                ops::values(x, |x| {
+                    for (picture, made) in
+                        x.chunks(area.max(1)).zip(made.chunks_mut(to_area.max(1)))
+                    {
+                        convolution.run(cpu, picture, weight, bias, made);
+                    }
+                    Ok(())
+                })
+            })
+        })?;
+        Tensor::from_vec(made, (pictures, outputs, to_height, to_width), x.device())
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn values<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<R>)
 
 /// Works on each row of `width` values of a fresh tensor in the CPU's memory. Nobody else may hold the
 /// tensor's values.
-pub(super) fn in_rows(
+pub(crate) fn in_rows(
     fresh: Tensor,
     width: usize,
     work: impl Fn(usize, &mut [f32]) + Sync,

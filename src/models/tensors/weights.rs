@@ -139,17 +139,4 @@ impl<'a> Weights<'a> {
             }
         }
     }
-
-    /// The same, if it is there.
-    ///
-    /// # Errors
-    /// As [`tensor`](Self::tensor).
-    pub(crate) fn optional(
-        &self,
-        name: &str,
-        shape: &[usize],
-    ) -> Result<Option<Tensor>, ModelError> {
-        let there = self.has(name)?;
-        there.then(|| self.tensor(name, shape)).transpose()
-    }
 }
