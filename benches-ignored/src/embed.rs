@@ -27,7 +27,7 @@ pub use pooled::Pooled;
 pub use python::{onnxruntime, sentence_transformers};
 
 /// How many callers ask the pool at once.
-const CALLERS: usize = 64;
+pub const CALLERS: usize = 64;
 /// Sixteen tokens, the two that BERT adds included.
 pub const SHORT_TEXT: &str = "the first of them was asked where the key to the door had been";
 /// Vectors of two contenders are the same if their cosine is at least this.
@@ -216,7 +216,7 @@ fn lowest_cosine(name: &str, ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> Result<f
 }
 
 /// Where the harness keeps what it makes for the peers.
-fn made(file: &str) -> std::path::PathBuf {
+pub fn made(file: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../target/python")
         .join(file)

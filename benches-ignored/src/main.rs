@@ -18,6 +18,7 @@ mod neighbours;
 mod overload;
 mod peers;
 mod plot;
+mod precision;
 #[path = "../../tests/support/real_models.rs"]
 mod real_models;
 mod results;
@@ -58,6 +59,11 @@ const SUITES: &[Suite] = &[
         name: "embed",
         about: "all-MiniLM-L6-v2: texts of mixed lengths, and one short text",
         run: embed::run,
+    },
+    Suite {
+        name: "precision",
+        about: "the same in bytes beside floats: speed, and what it costs in quality",
+        run: precision::run,
     },
     Suite {
         name: "generate",

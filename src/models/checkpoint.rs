@@ -10,6 +10,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pulp::bytemuck;
 use serde_json::Value;
 
 use super::files;
@@ -167,33 +168,28 @@ impl Checkpoint {
 
     /// Reads a tensor's bytes.
     pub(super) fn read_bytes(&self, entry: &Entry) -> Result<Vec<u8>, ModelError> {
+        let mut bytes = vec![0; entry.bytes as usize];
+        self.read_into(entry, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_into(&self, entry: &Entry, bytes: &mut [u8]) -> Result<(), ModelError> {
         let path = &self.files[entry.file];
         let (mut file, _) = files::open(path)?;
         let unreadable = |source: std::io::Error| files::unreadable(path, source);
         file.seek(SeekFrom::Start(entry.begin))
             .map_err(unreadable)?;
-        let mut bytes = vec![0; entry.bytes as usize];
-        read_all(&mut file, &mut bytes, path)?;
-        Ok(bytes)
+        read_all(&mut file, bytes, path)
     }
 
     /// Reads a tensor as `f32`, all of them finite.
     pub(super) fn read(&self, name: &str, entry: &Entry) -> Result<Vec<f32>, ModelError> {
         self.check_dtype(name, entry)?;
-        let bytes = self.read_bytes(entry)?;
         let values: Vec<f32> = match entry.dtype.as_str() {
-            "F16" => words(&bytes)
-                .map(|word| half::f16::from_le_bytes(word).to_f32())
-                .collect(),
-            "BF16" => words(&bytes)
-                .map(|word| half::bf16::from_le_bytes(word).to_f32())
-                .collect(),
-            "F64" => words(&bytes)
-                .map(|word| f64::from_le_bytes(word) as f32)
-                .collect(),
-            _ => words(&bytes).map(f32::from_le_bytes).collect(),
+            "F32" => self.read_floats(entry)?,
+            narrow_or_wide => self.read_widened(entry, narrow_or_wide)?,
         };
-        if values.iter().all(|value| value.is_finite()) {
+        if are_finite(&values) {
             Ok(values)
         } else {
             Err(ModelError::NotFiniteWeights {
@@ -201,6 +197,47 @@ impl Checkpoint {
             })
         }
     }
+
+    /// Of 32-bit floats: straight into their place.
+    fn read_floats(&self, entry: &Entry) -> Result<Vec<f32>, ModelError> {
+        let mut values = vec![0.0_f32; entry.bytes as usize / size_of::<f32>()];
+        self.read_into(entry, bytemuck::cast_slice_mut(&mut values))?;
+        if cfg!(target_endian = "big") {
+            for value in &mut values {
+                *value = f32::from_bits(value.to_bits().swap_bytes());
+            }
+        }
+        Ok(values)
+    }
+
+    fn read_widened(&self, entry: &Entry, dtype: &str) -> Result<Vec<f32>, ModelError> {
+        let bytes = self.read_bytes(entry)?;
+        Ok(match dtype {
+            "F16" => words(&bytes)
+                .map(|word| half::f16::from_le_bytes(word).to_f32())
+                .collect(),
+            "BF16" => words(&bytes)
+                .map(|word| half::bf16::from_le_bytes(word).to_f32())
+                .collect(),
+            // The caller has seen to it that there is no other.
+            _ => words(&bytes)
+                .map(|word| f64::from_le_bytes(word) as f32)
+                .collect(),
+        })
+    }
+}
+
+/// Whether there is no NaN and no infinity among them, several at a time: either of them times 0 is NaN.
+fn are_finite(values: &[f32]) -> bool {
+    const LANES: usize = 16;
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut sums = [0.0_f32; LANES];
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += value * 0.0;
+        }
+    }
+    sums.iter().all(|sum| !sum.is_nan()) && rest.iter().all(|value| value.is_finite())
 }
 
 fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use modelpool::models::EncoderPrecision;
 use modelpool::pool::core::{ModelHandle, Pool, PoolConfig};
 use modelpool::{ModelSpec, TextEmbedding};
 use tokio::runtime::Runtime;
@@ -30,7 +31,20 @@ impl Pooled {
     /// # Errors
     /// Whatever keeps the model from being served.
     pub fn start(folder: &Path, threads: usize, workers: usize) -> Result<Self, Failure> {
-        let pooled = Self::first_answer(folder, threads, workers)?;
+        Self::start_as(folder, threads, workers, EncoderPrecision::F32)
+    }
+
+    /// The same, computed in other numbers.
+    ///
+    /// # Errors
+    /// Whatever keeps the model from being served.
+    pub fn start_as(
+        folder: &Path,
+        threads: usize,
+        workers: usize,
+        precision: EncoderPrecision,
+    ) -> Result<Self, Failure> {
+        let pooled = Self::open(folder, threads, workers, precision)?;
         while pooled.pool.status().models[0].metrics.loads < workers as u64 {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -42,6 +56,15 @@ impl Pooled {
     /// # Errors
     /// Whatever keeps the model from being served.
     pub fn first_answer(folder: &Path, threads: usize, workers: usize) -> Result<Self, Failure> {
+        Self::open(folder, threads, workers, EncoderPrecision::F32)
+    }
+
+    fn open(
+        folder: &Path,
+        threads: usize,
+        workers: usize,
+        precision: EncoderPrecision,
+    ) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .enable_all()
@@ -54,7 +77,8 @@ impl Pooled {
                 ..PoolConfig::default()
             })
             .await?;
-            let handle = pool.register(ModelSpec::<TextEmbedding>::folder(folder)?)?;
+            let handle =
+                pool.register(ModelSpec::<TextEmbedding>::folder_as(folder, precision)?)?;
             handle.embed("hello").await?;
             Ok::<_, Failure>((pool, handle))
         })?;
