@@ -24,6 +24,7 @@ pub use diffusion::{
 };
 pub use efficientnet::{EfficientNet, EfficientNetWeights};
 pub use encoder::{EncoderFolder, EncoderPrecision, EncoderPreparer, EncoderWeights, TextEncoder};
+pub use encoder::{ImageTower, TowerFolder, TowerPreparer, TowerWeights};
 pub use error::ModelError;
 pub use gguf::{Gguf, GgufStrings, GgufTensor, GgufType};
 #[cfg(feature = "testing")]

@@ -125,6 +125,16 @@ impl ImagePreprocessor {
         }
     }
 
+    /// Height and width of every prepared picture; `None` where they depend on its shape.
+    pub(crate) fn fixed_size(&self) -> Option<[usize; 2]> {
+        match (self.crop, self.resize) {
+            (Some(size), _) | (None, Some((Size::Exact(size), _))) => {
+                Some(size.map(|side| side as usize))
+            }
+            _ => None,
+        }
+    }
+
     /// Fails unless all prepared pictures are of this height and width, or else have sides of whole units of
     /// `unit` pixels.
     pub(crate) fn require_pictures_of(

@@ -5,6 +5,9 @@
 //! called) is data, read from `config.json`; what follows the transformer (pooling, dense layers,
 //! normalisation) is data from `modules.json`.
 //!
+//! The same network runs the [towers](ImageTower) of models that see, and those that read beside them: its
+//! rows are patches of pictures, or the tokens of their captions.
+//!
 //! Nothing is padded: all tokens of a step are the rows of one matrix, so a step costs what its
 //! tokens cost, whatever their texts' lengths and order.
 //!
@@ -36,6 +39,7 @@ mod preparer;
 mod source;
 mod tables;
 mod text_encoder;
+mod tower;
 mod truncation;
 mod weights;
 
@@ -43,3 +47,4 @@ pub use folder::{EncoderFolder, EncoderWeights};
 pub use precision::EncoderPrecision;
 pub use preparer::EncoderPreparer;
 pub use text_encoder::TextEncoder;
+pub use tower::{ImageTower, TowerFolder, TowerPreparer, TowerWeights};

@@ -13,7 +13,7 @@ use crate::pool::core::{MIB, Shared, offload};
 
 /// What a tokenizer takes in memory for each byte of its `tokenizer.json`, generously: MiniLM's
 /// takes about 25.
-const TOKENIZER_GROWTH: u64 = 32;
+pub(super) const TOKENIZER_GROWTH: u64 = 32;
 
 /// What a worker of a static model has of its own: its thread, and the answers of a step.
 pub(super) const STATIC_WORKER_BYTES: u64 = MIB;
@@ -126,7 +126,7 @@ fn is_static(path: &Path) -> bool {
     })
 }
 
-fn file_bytes(path: &Path) -> Result<u64, ModelError> {
+pub(super) fn file_bytes(path: &Path) -> Result<u64, ModelError> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(metadata.len()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -262,7 +262,7 @@ impl<'a> Builder<'a> {
             return self.linear(&[name], inputs, &[outputs], has_bias);
         };
         let before = self.values;
-        let factors = self.tensor(&format!("{}{scale}", self.prefix), &[outputs])?;
+        let factors = self.tensor(&self.within(&scale), &[outputs])?;
         let mut weight = self.tensor(&self.full(&name, "weight"), &[outputs, inputs])?;
         for (row, factor) in weight.chunks_exact_mut(inputs).zip(&factors) {
             row.iter_mut().for_each(|value| *value *= factor);
@@ -311,6 +311,11 @@ impl<'a> Builder<'a> {
             EncoderPrecision::Int8 => ByteMatrix::bytes(inputs, outputs).div_ceil(4),
         };
         self.values = self.values.saturating_add(length);
+    }
+
+    /// The full name of a tensor of the part that is built.
+    pub(super) fn within(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// The full name of a weight or a bias.

@@ -23,7 +23,7 @@ pub(super) const SUPPORTED: [&str; 10] = [
 ];
 
 /// No real model has as many layers.
-const MAX_LAYERS: usize = 1024;
+pub(super) const MAX_LAYERS: usize = 1024;
 
 /// Reads the description of the architecture that `config` names.
 pub(super) fn describe(config: &Fields) -> Result<Description, ModelError> {
@@ -348,10 +348,15 @@ fn t5(config: &Fields) -> Result<Description, ModelError> {
     })
 }
 
-fn activation(config: &Fields, field: &str, default: &str) -> Result<Activation, ModelError> {
+pub(super) fn activation(
+    config: &Fields,
+    field: &str,
+    default: &str,
+) -> Result<Activation, ModelError> {
     match config.text(field)?.unwrap_or(default) {
         "gelu" | "gelu_python" => Ok(Activation::Gelu),
         "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        "quick_gelu" => Ok(Activation::QuickGelu),
         "relu" => Ok(Activation::Relu),
         "silu" | "swish" => Ok(Activation::Silu),
         "tanh" => Ok(Activation::Tanh),
@@ -359,7 +364,7 @@ fn activation(config: &Fields, field: &str, default: &str) -> Result<Activation,
     }
 }
 
-fn epsilon(config: &Fields, field: &str, default: f64) -> Result<f32, ModelError> {
+pub(super) fn epsilon(config: &Fields, field: &str, default: f64) -> Result<f32, ModelError> {
     let value = config.number(field)?.unwrap_or(default);
     if value >= 0.0 {
         Ok(value as f32)

@@ -46,6 +46,11 @@ impl Linear {
         weight + self.bias.len()
     }
 
+    /// Runs it on `rows` rows of `x`, their values side by side, of a layer that is in floats always.
+    pub(super) fn apply_floats(&self, cpu: Cpu, rows: usize, x: &[f32], y: &mut [f32]) {
+        self.apply(cpu, &mut ByteRows::default(), rows, x, self.inputs, y);
+    }
+
     /// Runs it on `rows` rows of `x`, `stride` apart; `y` has rows of its outputs.
     pub(super) fn apply(
         &self,
