@@ -35,5 +35,6 @@ pub use pth::Pth;
 pub use static_embedding::{StaticEmbedder, StaticFolder, StaticPreparer, StaticWeights};
 pub use stored::StoredWeights;
 pub use vision_language::{
-    VisionLanguageFiles, VisionLanguageModel, VisionLanguagePreparer, VisionLanguageWeights,
+    BlipFiles, BlipModel, BlipPreparer, BlipWeights, VisionLanguageFiles, VisionLanguageModel,
+    VisionLanguagePreparer, VisionLanguageWeights,
 };

@@ -2,6 +2,8 @@
 
 #[path = "vision_language/answers.rs"]
 mod answers;
+#[path = "vision_language/blip.rs"]
+mod blip;
 #[path = "vision_language/parity.rs"]
 mod parity;
 #[path = "vision_language/reference.rs"]
@@ -22,7 +24,8 @@ use universe::{Universe, config, within};
 /// One worker of a family's small model, in a universe of its own.
 async fn one_worker(family: &str) -> (Universe, ModelHandle<Vision>) {
     let universe = Universe::new(config()).await;
-    let spec = ModelSpec::<Vision>::folder(reference::data(family), reference::exact()).unwrap();
+    let spec =
+        ModelSpec::<Vision>::folder(reference::data(family), reference::options(family)).unwrap();
     let model = universe.register(spec.max_workers(1)).unwrap();
     (universe, model)
 }

@@ -256,12 +256,93 @@ def qwen() -> None:
     write(out, cases)
 
 
+def words() -> Tokenizer:
+    """BERT's kind of tokenizer: a word is a token, or letters are."""
+    from tokenizers import decoders, models, normalizers, processors
+    control = ["[PAD]", "[UNK]", "[CLS]", "[DEC]", "[SEP]", "[MASK]"]
+    whole = ["what", "is", "this", "the", "picture", "of", "red", "or", "blue", "name", "colour", "it", "image", "pad"]
+    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+    pieces = [f"##{letter}" for letter in letters if letter.isalpha()]
+    made = Tokenizer(models.WordPiece(
+        vocab={t: i for i, t in enumerate(control + letters + pieces + whole)}, unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    made.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 4)])
+    return made
+
+
+def blip(family: str, answers: bool) -> None:
+    made = words()
+    size, patch = 12, 4
+    vision = dict(hidden_size=24, intermediate_size=36, num_hidden_layers=2, num_attention_heads=3,
+                  image_size=size, patch_size=patch, layer_norm_eps=1e-5)
+    text = dict(hidden_size=32, encoder_hidden_size=24, intermediate_size=40, num_hidden_layers=2,
+                num_attention_heads=4, max_position_embeddings=64, vocab_size=made.get_vocab_size(),
+                bos_token_id=3, sep_token_id=4, pad_token_id=0, eos_token_id=2)
+    config = tf.BlipConfig(vision_config=vision, text_config=text)
+    for part in (config, config.text_config, config.vision_config):
+        part._attn_implementation = "eager"
+    model = (tf.BlipForQuestionAnswering if answers else tf.BlipForConditionalGeneration)(config).eval()
+    if answers:
+        # The decoder looks at what the encoder makes of the question.
+        for layer in model.text_decoder.bert.encoder.layer:
+            attention = layer.crossattention.self
+            attention.key, attention.value = torch.nn.Linear(32, 32), torch.nn.Linear(32, 32)
+    randomise(model, 3 + answers, words=0.25)
+    preprocessor = dict(
+        image_processor_type="BlipImageProcessor", do_convert_rgb=True, do_resize=True,
+        size=dict(height=size, width=size), resample=3, do_rescale=True, rescale_factor=1 / 255, do_normalize=True,
+        processor_class="BlipProcessor", **CLIP_TONES)
+    settings = dict(cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]", pad_token="[PAD]",
+                    tokenizer_class="BertTokenizer")
+    out = folder(family, model, made, settings, "", preprocessor)
+    fields = {k: v for k, v in preprocessor.items() if k not in ("image_processor_type", "processor_class")}
+    processor = tf.BlipImageProcessorPil(**fields)
+    made.encode_special_tokens = True
+    cases = {}
+    for number, picture in enumerate(pictures([(20, 31), (12, 12), (40, 22)])):
+        pixels = processor(picture, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+        plain = made.encode(QUERIES[number], add_special_tokens=False).ids
+        question = [2, *plain, 4]
+        with torch.no_grad():
+            seen = model.vision_model(pixels).last_hidden_state
+            if answers:
+                rows = model.text_encoder(input_ids=torch.tensor([question]), encoder_hidden_states=seen)[0]
+            else:
+                rows = seen
+        tokens = [3] if answers else [3, *plain]
+
+        def logits_of(ids):
+            with torch.no_grad():
+                return model.text_decoder(input_ids=torch.tensor([ids]), encoder_hidden_states=rows,
+                                          use_cache=False).logits[0].numpy()
+
+        logits, follow = answer(logits_of, tokens)
+        cases |= {f"{number}.picture": picture, f"{number}.pixels": pixels[0], f"{number}.tower": seen[0],
+                  f"{number}.rows": rows[0], f"{number}.tokens": tokens, f"{number}.question": question,
+                  f"{number}.logits": logits, f"{number}.answer": follow}
+        if answers:
+            made_by_transformers = model.generate(
+                input_ids=torch.tensor([question]), pixel_values=pixels, max_new_tokens=ANSWER, do_sample=False)
+        else:
+            made_by_transformers = model.generate(
+                pixel_values=pixels, input_ids=torch.tensor([[2, *plain, 4]]), max_new_tokens=ANSWER, do_sample=False)
+        whole = made_by_transformers[0].tolist()
+        assert whole[len(tokens):] == follow[:len(whole) - len(tokens)], (whole, follow)
+    write(out, cases)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "queries.json").write_text(json.dumps(QUERIES, indent=1) + "\n")
     llava()
     qwen()
+    blip("blip", False)
+    blip("blip_vqa", True)
 
 
 main()

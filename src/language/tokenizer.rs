@@ -131,6 +131,15 @@ impl TextTokenizer {
         &self.special
     }
 
+    /// The same, with one more token at which a generation ends.
+    #[must_use]
+    pub fn ending_at(mut self, id: u32) -> Self {
+        if let Err(place) = self.special.ends.binary_search(&id) {
+            self.special.ends.insert(place, id);
+        }
+        self
+    }
+
     /// Whether a generation ends with this token.
     pub fn is_end(&self, id: u32) -> bool {
         self.special.ends.binary_search(&id).is_ok()

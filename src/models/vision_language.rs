@@ -5,6 +5,7 @@
 //! their places enter, how tensors are called) is data, read from `config.json`.
 
 mod attention;
+mod blip;
 mod description;
 mod families;
 mod files;
@@ -12,9 +13,11 @@ mod layout;
 mod model;
 mod names;
 mod preparer;
+mod teams;
 mod tower;
 mod weights;
 
+pub use blip::{BlipFiles, BlipModel, BlipPreparer, BlipWeights};
 pub use files::{VisionLanguageFiles, VisionLanguageWeights};
 pub use model::VisionLanguageModel;
 pub use preparer::VisionLanguagePreparer;

@@ -2,21 +2,28 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::text_to_text::TOKENIZER_BYTES_PER_TOKEN;
 use super::{FolderModel, HubModel};
 use crate::model::{ModelInfo, ModelSpec};
-use crate::models::{DecoderOptions, ModelError, VisionLanguageFiles, VisionLanguageModel};
+use crate::models::{
+    BlipFiles, BlipModel, DecoderOptions, ModelError, VisionLanguageFiles, VisionLanguageModel,
+    files,
+};
 use crate::pool::capabilities::text_to_text::MAX_RUNNING;
 use crate::pool::capabilities::vision::Vision;
 use crate::pool::core::offload;
 
 impl ModelSpec<Vision> {
     /// A vision-language model in a folder as transformers saves it, registered under the folder's name:
-    /// LLaVA or Qwen2.5-VL, as `config.json` says. Its configuration and the headers of its weights are
+    /// LLaVA, Qwen2.5-VL or BLIP, as `config.json` says. Its configuration and the headers of its weights are
     /// read here, so that what is wrong with them is known at once and the memory that it takes is known
     /// before it is loaded.
     ///
-    /// A picture takes places of the context as words do: `options` must leave room for it.
+    /// A picture takes places of the context as words do: `options` must leave room for it. BLIP's stands
+    /// beside the text; it writes a caption that begins with the query, which may be empty, or answers the
+    /// query, as it was trained to.
     ///
     /// ```no_run
     /// # async fn describe(pool: modelpool::Pool) -> Result<(), Box<dyn std::error::Error>> {
@@ -39,11 +46,16 @@ impl ModelSpec<Vision> {
     /// not fit the model are an [invalid configuration](ModelError::InvalidConfig).
     pub fn folder(path: impl AsRef<Path>, options: DecoderOptions) -> Result<Self, ModelError> {
         let path = path.as_ref();
-        let files = VisionLanguageFiles::open(FolderModel::new(path).locate()?)?;
+        let folder = FolderModel::new(path).locate()?;
         let name = path.file_name().map_or_else(
             || "model".to_owned(),
             |name| name.to_string_lossy().into_owned(),
         );
+        let config = files::read_json(&folder.join("config.json"), "config.json")?;
+        if config.get("model_type").and_then(Value::as_str) == Some("blip") {
+            return blip(name, BlipFiles::open(folder)?, options);
+        }
+        let files = VisionLanguageFiles::open(folder)?;
         let vocabulary = files.decoder().vocabulary() as u64;
         // The tokenizer is shared as the weights are.
         let shared = files
@@ -75,4 +87,29 @@ impl ModelSpec<Vision> {
             .map_err(|error| ModelError::Other(error.to_string()))??;
         Ok(spec.named(model.repo()))
     }
+}
+
+fn blip(
+    name: String,
+    files: BlipFiles,
+    options: DecoderOptions,
+) -> Result<ModelSpec<Vision>, ModelError> {
+    let vocabulary = files.vocabulary() as u64;
+    let shared = files
+        .weight_bytes()
+        .saturating_add(TOKENIZER_BYTES_PER_TOKEN * vocabulary);
+    let logits = 4 * vocabulary * MAX_RUNNING as u64;
+    let worker = files.worker_bytes(&options)?.saturating_add(logits);
+    let info = ModelInfo::from_bytes(name, shared, worker);
+    let context = files.context(&options)?;
+    let asks = files.answers_questions();
+    let [for_weights, for_language, for_callers] = [files.clone(), files.clone(), files];
+    let spec = ModelSpec::vision_language_shared(
+        info.clone(),
+        move || for_weights.load(),
+        move |weights| BlipModel::new(info.clone(), weights, &options),
+        move || for_language.language(),
+        move |language| Ok(for_callers.preparer(language, context)),
+    );
+    Ok(spec.query_required(asks))
 }

@@ -6,10 +6,15 @@ use std::sync::Arc;
 
 use modelpool::images::{PixelTensor, RgbImage};
 use modelpool::model::ModelInfo;
-use modelpool::models::{CacheFormat, DecoderOptions, VisionLanguageFiles, VisionLanguageModel};
+use modelpool::models::{
+    BlipFiles, BlipModel, CacheFormat, DecoderOptions, VisionLanguageFiles, VisionLanguageModel,
+};
 use safetensors::SafeTensors;
 
 pub const FAMILIES: [&str; 2] = ["llava", "qwen2_5_vl"];
+
+/// With those whose pictures stand beside the text.
+pub const ALL: [&str; 4] = ["llava", "qwen2_5_vl", "blip", "blip_vqa"];
 
 /// A model's folder.
 pub fn data(family: &str) -> PathBuf {
@@ -24,6 +29,14 @@ pub fn exact() -> DecoderOptions {
         .cache_format(CacheFormat::F32)
         .context_tokens(256)
         .cache_tokens(512)
+}
+
+/// The same, for as many positions as the family's model has.
+pub fn options(family: &str) -> DecoderOptions {
+    match family.starts_with("blip") {
+        true => exact().context_tokens(64),
+        false => exact(),
+    }
 }
 
 /// What was asked about each picture.
@@ -80,6 +93,19 @@ impl Reference {
         };
         RgbImage::new(width as u32, height as u32, tensor.data().to_vec()).unwrap()
     }
+}
+
+/// A BLIP model, loaded.
+pub fn load_blip(family: &str) -> BlipModel {
+    let files = BlipFiles::open(data(family)).unwrap();
+    let weights = files.load().unwrap();
+    assert_eq!(
+        weights.bytes(),
+        files.weight_bytes(),
+        "the estimate is exact"
+    );
+    let info = ModelInfo::new(family, weights.bytes() >> 20);
+    BlipModel::new(info, Arc::new(weights), &options(family)).unwrap()
 }
 
 /// A prepared picture, as the family's processor gives it.

@@ -74,6 +74,11 @@ impl DecoderOptions {
         Ok(self.sizes(most)?.blocks * BLOCK_TOKENS)
     }
 
+    /// How many tokens one step takes, for a model with contexts of up to `most` tokens.
+    pub(crate) fn step(&self, most: usize) -> Result<usize, ModelError> {
+        Ok(self.sizes(most)?.step_tokens)
+    }
+
     /// The sizes for a model with contexts of up to `most` tokens.
     pub(super) fn sizes(&self, most: usize) -> Result<Sizes, ModelError> {
         let invalid = |field: &str, detail: String| {

@@ -83,7 +83,22 @@ pub(super) struct Projector {
 #[derive(Debug, Clone)]
 pub(super) struct Sight {
     pub(super) tower: Tower,
-    pub(super) projector: Projector,
+    /// `None` where the tower's rows are used as they are.
+    pub(super) projector: Option<Projector>,
     /// Whether the decoder turns the rows by their place in the picture.
     pub(super) in_grid: bool,
+}
+
+impl Sight {
+    /// Whether the row of the whole picture is left out.
+    pub(super) fn drops_class(&self) -> bool {
+        let drops = |projector: &Projector| projector.drops_class;
+        self.tower.has_class() && self.projector.as_ref().is_some_and(drops)
+    }
+
+    /// The width of the rows that come of a picture.
+    pub(super) fn outputs(&self) -> usize {
+        let outputs = |projector: &Projector| projector.outputs;
+        self.projector.as_ref().map_or(self.tower.hidden, outputs)
+    }
 }

@@ -91,7 +91,7 @@ fn llava(config: &Fields, value: Value) -> Result<Family, ModelError> {
     Ok(Family {
         name: "llava",
         sight: Sight {
-            projector: Projector {
+            projector: Some(Projector {
                 names: &names::LLAVA_PROJECTOR,
                 drops_class,
                 epsilon: 0.0,
@@ -99,7 +99,7 @@ fn llava(config: &Fields, value: Value) -> Result<Family, ModelError> {
                 activation: activation(config, "projector_hidden_act", Activation::Gelu)?,
                 biases: config.flag("multimodal_projector_bias", true)?,
                 outputs,
-            },
+            }),
             tower,
             in_grid: false,
         },
@@ -210,7 +210,7 @@ fn qwen(config: &Fields, value: Value) -> Result<Family, ModelError> {
     Ok(Family {
         name: "qwen2_5_vl",
         sight: Sight {
-            projector: Projector {
+            projector: Some(Projector {
                 names: &names::QWEN_PROJECTOR,
                 drops_class: false,
                 epsilon: 1e-6,
@@ -219,7 +219,7 @@ fn qwen(config: &Fields, value: Value) -> Result<Family, ModelError> {
                 activation: Activation::Gelu,
                 biases: true,
                 outputs,
-            },
+            }),
             tower,
             in_grid: true,
         },
@@ -252,7 +252,7 @@ fn seeing_all(vision: &Fields) -> Result<Vec<bool>, ModelError> {
     Ok(layers)
 }
 
-fn part(config: &Fields, field: &str) -> Result<Fields, ModelError> {
+pub(super) fn part(config: &Fields, field: &str) -> Result<Fields, ModelError> {
     config
         .within(field)
         .ok_or_else(|| config.invalid(field, "it is missing"))
@@ -279,7 +279,7 @@ fn add_missing(value: &mut Value, usual: &Value) {
     }
 }
 
-fn token(config: &Fields, names: &[&str]) -> Result<u32, ModelError> {
+pub(super) fn token(config: &Fields, names: &[&str]) -> Result<u32, ModelError> {
     for name in names {
         if let Some(id) = config.whole(name)? {
             return Ok(id as u32);
@@ -290,7 +290,7 @@ fn token(config: &Fields, names: &[&str]) -> Result<u32, ModelError> {
 }
 
 /// A small side, of a patch or of what is made of patches.
-fn side(fields: &Fields, field: &str, usual: usize) -> Result<usize, ModelError> {
+pub(super) fn side(fields: &Fields, field: &str, usual: usize) -> Result<usize, ModelError> {
     let side = fields.count(field)?.unwrap_or(usual);
     if side > MAX_SIDE {
         return Err(fields.invalid(field, format!("{side} is more than {MAX_SIDE}")));
@@ -299,7 +299,7 @@ fn side(fields: &Fields, field: &str, usual: usize) -> Result<usize, ModelError>
 }
 
 /// The side of every picture, in whole patches.
-fn fixed_side(fields: &Fields, patch: usize, usual: usize) -> Result<usize, ModelError> {
+pub(super) fn fixed_side(fields: &Fields, patch: usize, usual: usize) -> Result<usize, ModelError> {
     const FIELD: &str = "image_size";
     let size = side(fields, FIELD, usual)?;
     if !size.is_multiple_of(patch) {
@@ -308,7 +308,7 @@ fn fixed_side(fields: &Fields, patch: usize, usual: usize) -> Result<usize, Mode
     Ok(size)
 }
 
-fn require_whole_heads(
+pub(super) fn require_whole_heads(
     fields: &Fields,
     field: &str,
     hidden: usize,
@@ -322,7 +322,7 @@ fn require_whole_heads(
     Err(fields.invalid(field, detail))
 }
 
-fn epsilon(fields: &Fields, usual: f64) -> Result<f32, ModelError> {
+pub(super) fn epsilon(fields: &Fields, usual: f64) -> Result<f32, ModelError> {
     const FIELD: &str = "layer_norm_eps";
     let epsilon = fields.number(FIELD)?.unwrap_or(usual) as f32;
     match epsilon > 0.0 && epsilon.is_finite() {
@@ -331,7 +331,11 @@ fn epsilon(fields: &Fields, usual: f64) -> Result<f32, ModelError> {
     }
 }
 
-fn activation(fields: &Fields, field: &str, usual: Activation) -> Result<Activation, ModelError> {
+pub(super) fn activation(
+    fields: &Fields,
+    field: &str,
+    usual: Activation,
+) -> Result<Activation, ModelError> {
     match fields.text(field)? {
         None => Ok(usual),
         Some("gelu") => Ok(Activation::Gelu),

@@ -111,7 +111,7 @@ impl VisionLanguageFiles {
     pub fn rows_of(&self, height: usize, width: usize) -> usize {
         let sight = &self.inner.family.sight;
         let side = (sight.tower.patch * sight.tower.merge).max(1);
-        let kept = sight.tower.has_class() && !sight.projector.drops_class;
+        let kept = sight.tower.has_class() && !sight.drops_class();
         (height / side) * (width / side) + usize::from(kept)
     }
 
@@ -139,7 +139,7 @@ impl VisionLanguageFiles {
             None => largest,
         };
         let picture = tower::activation_bytes(sight, rows, THREADS);
-        let rows = 4 * (tokens as u64).saturating_mul(sight.projector.outputs as u64);
+        let rows = 4 * (tokens as u64).saturating_mul(sight.outputs() as u64);
         Ok(decoder.saturating_add(picture).saturating_add(rows))
     }
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::files::VisionLanguageWeights;
+use super::teams::Teams;
 use super::tower::{Eye, Scratch};
 use crate::images::PixelTensor;
-use crate::kernels::Team;
 use crate::model::{CandleModel, ModelInfo};
 use crate::models::ModelError;
 use crate::models::decoder::{DecoderOptions, TextDecoder};
@@ -22,8 +22,7 @@ pub struct VisionLanguageModel {
     weights: Arc<VisionLanguageWeights>,
     decoder: TextDecoder,
     scratch: Scratch,
-    /// One for each number of threads that a picture was given so far.
-    teams: Vec<Team>,
+    teams: Teams,
 }
 
 impl fmt::Debug for VisionLanguageModel {
@@ -49,7 +48,7 @@ impl VisionLanguageModel {
             weights,
             decoder,
             scratch: Scratch::default(),
-            teams: Vec::new(),
+            teams: Teams::default(),
         })
     }
 
@@ -63,14 +62,14 @@ impl VisionLanguageModel {
         pixels: &PixelTensor,
         context: &StepContext,
     ) -> Result<PictureRows, ModelError> {
-        let team = self.team(context.threads);
+        let team = self.teams.of(context.threads);
         let eye = eye(&self.weights);
-        let seen = eye.look(&self.teams[team], pixels, &mut self.scratch)?;
+        let seen = eye.look(team, pixels, &mut self.scratch)?;
         if !seen.rows.iter().all(|value| value.is_finite()) {
             return Err(ModelError::NotFiniteOutput);
         }
         let sight = eye.sight;
-        let rows = PictureRows::new(sight.projector.outputs, seen.rows)?;
+        let rows = PictureRows::new(sight.outputs(), seen.rows)?;
         match sight.in_grid {
             true => rows.in_grid(seen.grid[0], seen.grid[1]),
             false => Ok(rows),
@@ -90,14 +89,6 @@ impl VisionLanguageModel {
     ) -> Result<Vec<f32>, ModelError> {
         self.look(pixels, context)?;
         Ok(eye(&self.weights).rows(&self.scratch).to_vec())
-    }
-
-    fn team(&mut self, threads: usize) -> usize {
-        let known = |team: &Team| team.threads() == threads;
-        self.teams.iter().position(known).unwrap_or_else(|| {
-            self.teams.push(Team::new(threads));
-            self.teams.len() - 1
-        })
     }
 }
 

@@ -40,6 +40,16 @@ pub(super) const CLIP: TowerNames = TowerNames {
     last_norm: "",
 };
 
+/// BLIP's.
+pub(super) const BLIP: TowerNames = TowerNames {
+    positions: "embeddings.position_embedding",
+    first_norm: "",
+    qkv: &["self_attn.qkv"],
+    attention_out: "self_attn.projection",
+    last_norm: "post_layernorm",
+    ..CLIP
+};
+
 /// Qwen2.5-VL's.
 pub(super) const QWEN: TowerNames = TowerNames {
     patches: "patch_embed.proj",

@@ -99,7 +99,7 @@ impl VisionPreparer for VisionLanguagePreparer {
 }
 
 /// All that a picture's rows are computed from, for a given model.
-fn content(picture: &RgbImage) -> Vec<u8> {
+pub(super) fn content(picture: &RgbImage) -> Vec<u8> {
     let sides = [picture.width(), picture.height()];
     let mut content: Vec<u8> = sides.into_iter().flat_map(u32::to_le_bytes).collect();
     content.extend_from_slice(picture.pixels());

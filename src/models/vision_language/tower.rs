@@ -43,7 +43,10 @@ pub(super) fn activation_bytes(sight: &Sight, rows: usize, threads: usize) -> u6
     let wide = 5 * tower.hidden + tower.head_width();
     let inner = tower.hidden + 2 * tower.intermediate;
     let cut = rows * tower.patch_values();
-    let projected = rows / (tower.merge * tower.merge) * (projector.inside + projector.outputs);
+    let squares = rows / (tower.merge * tower.merge);
+    let projected = projector.as_ref().map_or(0, |projector| {
+        squares * (projector.inside + projector.outputs)
+    });
     let scores = threads * super::attention::scratch_values(tower.head_width(), rows);
     4 * (rows * wide + block * inner + cut + projected + scores) as u64
 }
@@ -136,41 +139,36 @@ impl Eye<'_> {
 
     /// The tower's rows, without the one that stands for the whole picture where that is left out.
     pub(super) fn rows<'s>(self, scratch: &'s Scratch) -> &'s [f32] {
-        let Sight {
-            tower, projector, ..
-        } = self.sight;
-        let dropped = usize::from(tower.has_class() && projector.drops_class);
-        &scratch.hidden[dropped * tower.hidden..]
+        let dropped = usize::from(self.sight.drops_class());
+        &scratch.hidden[dropped * self.sight.tower.hidden..]
     }
 
     /// Makes the decoder's rows of the tower's, line by line.
     fn project(self, team: &Team, layout: &Layout, scratch: &mut Scratch) -> Vec<f32> {
-        let Self {
-            cpu,
-            sight,
-            tensors,
-        } = self;
-        let Sight {
-            tower, projector, ..
-        } = sight;
         let mut rows = self.rows(scratch).to_vec();
-        if let Some(norm) = &tensors.projector_norm {
+        let cpu = self.cpu;
+        let tower = &self.sight.tower;
+        let (Some(projector), Some(tensors)) = (&self.sight.projector, &self.tensors.projector)
+        else {
+            return rows;
+        };
+        if let Some(norm) = &tensors.norm {
             norm.apply(cpu, &mut rows);
         }
         // The patches of a square lie one after the other: together they are one row.
         let count = rows.len() / (tower.hidden * tower.merge * tower.merge);
-        let [first, second] = &tensors.projector;
+        let [first, second] = &tensors.layers;
         let mut inside = vec![0.0; count * projector.inside];
         let linear = &mut scratch.linear;
         first.apply(cpu, team, linear, &rows, count, &mut inside);
         kernels::activate(cpu, projector.activation, &mut inside);
-        let mut projected = vec![0.0; count * projector.outputs];
+        let width = projector.outputs;
+        let mut projected = vec![0.0; count * width];
         second.apply(cpu, team, linear, &inside, count, &mut projected);
         if layout.windows.len() <= 1 {
             return projected;
         }
         let mut ordered = vec![0.0; projected.len()];
-        let width = projector.outputs;
         for (row, place) in projected.chunks_exact(width).zip(&layout.squares) {
             ordered[place * width..(place + 1) * width].copy_from_slice(row);
         }

@@ -19,7 +19,7 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.weight.bytes() + 4 * self.bias.len()
     }
 
@@ -64,7 +64,7 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         4 * (self.weight.len() + self.bias.len())
     }
 
@@ -108,22 +108,33 @@ pub(super) struct SightTensors {
     pub(super) first_norm: Option<Norm>,
     pub(super) layers: Vec<Layer>,
     pub(super) last_norm: Option<Norm>,
-    pub(super) projector_norm: Option<Norm>,
-    pub(super) projector: [Linear; 2],
+    pub(super) projector: Option<ProjectorTensors>,
+}
+
+/// The projector's weights.
+#[derive(Debug)]
+pub(super) struct ProjectorTensors {
+    pub(super) norm: Option<Norm>,
+    pub(super) layers: [Linear; 2],
+}
+
+impl ProjectorTensors {
+    fn bytes(&self) -> usize {
+        let norm = self.norm.as_ref().map_or(0, Norm::bytes);
+        norm + self.layers.iter().map(Linear::bytes).sum::<usize>()
+    }
 }
 
 impl SightTensors {
     /// What all weights take in memory.
     pub(super) fn bytes(&self) -> u64 {
-        let norms = [&self.first_norm, &self.last_norm, &self.projector_norm];
+        let norms = [&self.first_norm, &self.last_norm];
         let norms = norms.into_iter().flatten().map(Norm::bytes);
-        let linears = self.projector.iter().chain([&self.patches]);
+        let projector = self.projector.as_ref().map_or(0, ProjectorTensors::bytes);
         let tables = 4 * (self.class.len() + self.positions.len());
         let layers = self.layers.iter().map(Layer::bytes);
-        (tables
-            + norms.sum::<usize>()
-            + linears.map(Linear::bytes).sum::<usize>()
-            + layers.sum::<usize>()) as u64
+        (tables + norms.sum::<usize>() + self.patches.bytes() + projector + layers.sum::<usize>())
+            as u64
     }
 }
 
@@ -132,7 +143,7 @@ impl SightTensors {
 pub(super) fn measure(cpu: Cpu, sight: &Sight, checkpoint: &Checkpoint) -> Result<u64, ModelError> {
     let mut builder = Builder::new(cpu, checkpoint, true);
     builder.sight(sight)?;
-    Ok(builder.bytes)
+    Ok(builder.bytes())
 }
 
 /// Loads all weights.
@@ -144,7 +155,8 @@ pub(super) fn load(
     Builder::new(cpu, checkpoint, false).sight(sight)
 }
 
-struct Builder<'a> {
+/// Takes a checkpoint's tensors by their names.
+pub(super) struct Builder<'a> {
     cpu: Cpu,
     checkpoint: &'a Checkpoint,
     /// What stands before the names of the part that is built, such as "visual.".
@@ -156,7 +168,8 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(cpu: Cpu, checkpoint: &'a Checkpoint, measure: bool) -> Self {
+    /// One that reads; or with `measure`, one that looks at headers only and counts.
+    pub(super) fn new(cpu: Cpu, checkpoint: &'a Checkpoint, measure: bool) -> Self {
         Self {
             cpu,
             checkpoint,
@@ -165,6 +178,16 @@ impl<'a> Builder<'a> {
             bytes: 0,
             used: BTreeSet::new(),
         }
+    }
+
+    /// What the tensors that were taken so far take in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Goes to the part of this prefix.
+    pub(super) fn enter_at(&mut self, prefix: &str) {
+        self.prefix = prefix.to_owned();
     }
 
     /// Finds the prefix of a part by one of its tensors.
@@ -180,10 +203,8 @@ impl<'a> Builder<'a> {
             .to_owned();
     }
 
-    fn sight(&mut self, sight: &Sight) -> Result<SightTensors, ModelError> {
-        let Sight {
-            tower, projector, ..
-        } = sight;
+    pub(super) fn sight(&mut self, sight: &Sight) -> Result<SightTensors, ModelError> {
+        let tower = &sight.tower;
         let names = tower.names;
         let hidden = tower.hidden;
         self.enter(names.patches);
@@ -201,12 +222,36 @@ impl<'a> Builder<'a> {
             .map(|number| self.layer(tower, number))
             .collect::<Result<_, _>>()?;
         let last_norm = self.optional_norm(names.last_norm, tower)?;
-        self.require_all_used(tower)?;
+        // Layers that are not run are not looked at.
+        for number in 0..tower.layers.len() {
+            self.require_all_used(&format!("{}.{number}.", tower.names.layer))?;
+        }
 
+        let projector = match &sight.projector {
+            Some(projector) => Some(self.projector(tower, projector)?),
+            None => None,
+        };
+        Ok(SightTensors {
+            patches,
+            class,
+            positions,
+            first_norm,
+            layers,
+            last_norm,
+            projector,
+        })
+    }
+
+    fn projector(
+        &mut self,
+        tower: &Tower,
+        projector: &Projector,
+    ) -> Result<ProjectorTensors, ModelError> {
+        let hidden = tower.hidden;
         let names = projector.names;
         self.enter(names.layers[0]);
         let inputs = hidden.saturating_mul(tower.merge * tower.merge);
-        let projector_norm = match names.norm {
+        let norm = match names.norm {
             "" => None,
             name => Some(self.norm(name, hidden, tower.rms, projector.epsilon)?),
         };
@@ -217,37 +262,13 @@ impl<'a> Builder<'a> {
             ..
         } = *projector;
         let [first, second] = names.layers;
-        Ok(SightTensors {
-            patches,
-            class,
-            positions,
-            first_norm,
-            layers,
-            last_norm,
-            projector_norm,
-            projector: [
+        Ok(ProjectorTensors {
+            norm,
+            layers: [
                 self.linear(first, inputs, inside, biases)?,
                 self.linear(second, inside, outputs, biases)?,
             ],
         })
-    }
-
-    /// Fails where a layer of the tower has a weight that this architecture has no use for. Layers that
-    /// are not run are not looked at.
-    fn require_all_used(&self, tower: &Tower) -> Result<(), ModelError> {
-        let run: Vec<String> = (0..tower.layers.len())
-            .map(|number| format!("{}{}.{number}.", self.prefix, tower.names.layer))
-            .collect();
-        let unknown = self.checkpoint.names().find(|name| {
-            run.iter().any(|layer| name.starts_with(layer)) && !self.used.contains(*name)
-        });
-        match unknown {
-            Some(name) => Err(ModelError::UnsupportedArchitecture {
-                found: format!("a vision tower with a tensor {name}"),
-                supported: super::families::SUPPORTED.to_vec(),
-            }),
-            None => Ok(()),
-        }
     }
 
     /// The layer that makes rows of patches. Of a still picture all frames are the same: so the weights of
@@ -331,7 +352,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn norm(
+    pub(super) fn norm(
         &mut self,
         name: &str,
         width: usize,
@@ -349,7 +370,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn linear(
+    pub(super) fn linear(
         &mut self,
         name: &str,
         inputs: usize,
@@ -399,6 +420,39 @@ impl<'a> Builder<'a> {
             .map_err(|_| ModelError::Other(format!("tensor {full} has other parts")))
     }
 
+    /// A matrix [rows, columns] whose rows are looked up and multiplied with.
+    pub(super) fn matrix(
+        &mut self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Matrix, ModelError> {
+        Ok(self.linear(name, columns, rows, false)?.weight)
+    }
+
+    /// Whether the part has this tensor.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let name = format!("{}{name}", self.prefix);
+        self.checkpoint.entry(&name).is_some()
+    }
+
+    /// Fails where the part has a tensor of this beginning that was not taken: it is another architecture
+    /// than it says, and would give wrong text.
+    pub(super) fn require_all_used(&self, beginning: &str) -> Result<(), ModelError> {
+        let beginning = format!("{}{beginning}", self.prefix);
+        let unknown = self
+            .checkpoint
+            .names()
+            .find(|name| name.starts_with(&beginning) && !self.used.contains(*name));
+        match unknown {
+            Some(name) => Err(ModelError::UnsupportedArchitecture {
+                found: format!("a model with a tensor {name}"),
+                supported: super::families::SUPPORTED.to_vec(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn make(
         &self,
         name: &str,
@@ -412,7 +466,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A tensor as `f32`, empty when measuring.
-    fn vector(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+    pub(super) fn vector(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let (name, _) = self.check(name, shape)?;
         let values = shape.iter().map(|side| *side as u64);
         let bytes = values.fold(4, u64::saturating_mul);

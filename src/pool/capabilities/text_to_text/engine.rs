@@ -121,7 +121,7 @@ impl TextToTextEngine {
         params: &GenerationParams,
         picture: Option<Arc<PictureRows>>,
     ) -> Result<(), ModelError> {
-        let rows = picture.as_ref().map_or(0, |picture| picture.rows());
+        let rows = picture.as_ref().map_or(0, |picture| picture.places());
         let (prompt, start) = self.fitted(prompt, params, rows)?;
         let picture = picture.map(|picture| (picture, start));
         let first = SequenceId(self.next_sequence);

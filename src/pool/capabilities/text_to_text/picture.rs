@@ -36,6 +36,8 @@ pub struct PictureRows {
     width: usize,
     values: Vec<f32>,
     grid: Option<[usize; 2]>,
+    /// How many places of a sequence are taken where the rows do not stand in it.
+    beside: Option<usize>,
 }
 
 impl fmt::Debug for PictureRows {
@@ -65,6 +67,7 @@ impl PictureRows {
             width,
             values,
             grid: None,
+            beside: None,
         })
     }
 
@@ -83,6 +86,19 @@ impl PictureRows {
         }
         self.grid = Some([height, width]);
         Ok(self)
+    }
+
+    /// The same, standing beside the sequence: for decoders that look at the rows from all places, and for
+    /// which `places` marks at the beginning of the sequence tell pictures apart.
+    #[must_use]
+    pub fn beside(mut self, places: usize) -> Self {
+        self.beside = Some(places);
+        self
+    }
+
+    /// How many places of a sequence they take: how many marks stand for them.
+    pub fn places(&self) -> usize {
+        self.beside.unwrap_or(self.rows())
     }
 
     /// How many rows there are.
@@ -119,6 +135,9 @@ pub struct PlacedPicture<'a> {
 impl PlacedPicture<'_> {
     /// The row that stands at `place` in the sequence, if one does.
     pub fn row_at(&self, place: usize) -> Option<&[f32]> {
+        if self.rows.beside.is_some() {
+            return None;
+        }
         self.rows.row(place.checked_sub(self.start)?)
     }
 

@@ -16,6 +16,9 @@ pub struct VisionInput {
     /// For models that go on from tokens: the prompt's, with marks where rows of the pictures stand.
     /// Otherwise empty.
     pub prompt: Vec<u32>,
+    /// For models that read the query beside the picture before they go on from the prompt: the query's
+    /// tokens. Otherwise empty.
+    pub question: Vec<u32>,
     /// Width and height of the picture as the caller sees it, which places in the answer refer to.
     pub size: [u32; 2],
     /// The pixels as the model takes them: the picture, or its parts.

@@ -18,7 +18,8 @@ use crate::pool::core::{Engine, EngineReport, Outbox, Slot, StepContext};
 /// Which sequences run in a step is decided for it, as for every decoder; a picture is looked at in a step
 /// of its own, when its request is taken up.
 pub trait VisionLanguageCapable: TextToTextCapable {
-    /// Looks at the pictures of a request. As many rows must come of it as the prompt has marks.
+    /// Looks at the pictures of a request. What comes of it must take as many places as the prompt has
+    /// marks.
     ///
     /// # Errors
     /// What is wrong with the pictures; the model is well.
