@@ -113,6 +113,7 @@ fn requests_and_items_can_travel() {
         input: VisionInput {
             query: "what?".to_owned(),
             prompt: vec![1, 1 << 31],
+            question: vec![2],
             size: SIZE,
             pictures: vec![modelpool::images::PixelTensor::new([3, 1, 2], vec![0.5; 6]).unwrap()],
             picture: match picture() {
