@@ -17,6 +17,9 @@ const SCHEDULE: &str = r#"{"_class_name": "EulerDiscreteScheduler", "beta_schedu
 const CHANNELS: usize = 2;
 const PIXELS: usize = 8;
 
+/// A prompt has one row of conditioning more for each so many bytes.
+const ROW_BYTES: usize = 100;
+
 /// A model whose prediction is a part of the latents and a hash of the prompt, the timestep, the
 /// guidance, the place and the size. A wrong prompt, a wrong step or a mixed-up entry changes the picture.
 ///
@@ -66,7 +69,8 @@ impl Dauber {
     /// The prompt that a conditioning was made of.
     pub fn prompt_of(conditioning: &Conditioning) -> String {
         let bytes: Vec<u8> = conditioning.hidden.iter().map(|byte| *byte as u8).collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let prompt = String::from_utf8_lossy(&bytes);
+        prompt.trim_end_matches('\0').to_owned()
     }
 
     fn predict_one(denoise: &Denoise<'_>) -> Vec<f32> {
@@ -117,10 +121,14 @@ impl TextToImageCapable for Dauber {
                 detail: format!("token {token} is no byte"),
             });
         }
+        let rows = 1 + tokens.len() / ROW_BYTES;
+        let width = tokens.len().div_ceil(rows);
+        let mut hidden: Vec<f32> = tokens.iter().map(|token| *token as f32).collect();
+        hidden.resize(rows * width, 0.0);
         Ok(Conditioning {
-            hidden: tokens.iter().map(|token| *token as f32).collect(),
-            tokens: 1,
-            width: tokens.len(),
+            hidden,
+            tokens: rows,
+            width,
             pooled: vec![f32::from(u8::from(prompt.is_absent))],
             extra: Vec::new(),
         })

@@ -46,6 +46,37 @@ async fn requests_of_one_size_step_together_and_give_what_they_give_alone() {
     universe.close().await;
 }
 
+/// Models need not pad: prompts of another length are predicted in a call of their own, in the same step.
+#[tokio::test(flavor = "multi_thread")]
+async fn prompts_of_different_lengths_are_predicted_apart() {
+    let steering = Steering::new();
+    let (universe, dauber) = one_worker(&steering, description()).await;
+    let long = "a long story ".repeat(10);
+    let guided = seeded(1).guidance(3.0).negative_prompt("short");
+    let alone = [
+        png(&dauber, "other", seeded(2)).await,
+        png(&dauber, &long, guided.clone()).await,
+    ];
+    let before = predictions(&steering).len();
+    steering.always(Point::Step, Act::Wait);
+    let visits = steering.visits(Point::Step);
+    let first = begin(&dauber, "other", seeded(2)).await;
+    within(steering.visited(Point::Step, visits + 1)).await;
+    let second = begin(&dauber, &long, guided).await;
+    queued(&universe, 1).await;
+    steering.open(Point::Step);
+    let first = within(first.collect()).await.unwrap();
+    let second = within(second.collect()).await.unwrap();
+    assert_eq!([&first[0].png, &second[0].png], [&alone[0], &alone[1]]);
+    let calls = predictions(&steering).split_off(before);
+    for call in &calls {
+        let of_long = call.iter().filter(|prompt| **prompt == long).count();
+        assert!(of_long == 0 || of_long == call.len(), "{call:?}");
+    }
+    assert!(calls.iter().any(|call| call.len() == 2), "{calls:?}");
+    universe.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_different_sizes_do_not_and_take_turns() {
     let steering = Steering::new();
