@@ -8,6 +8,7 @@ mod config;
 mod defaults;
 mod folder;
 mod latent_diffusion;
+mod lora;
 mod options;
 mod preparer;
 mod unet;

@@ -1,6 +1,7 @@
 //! A pipeline's folder as diffusers saves it.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -10,6 +11,7 @@ use super::clip_text::{ClipText, ClipTextConfig};
 use super::clip_tokens::ClipTokenizer;
 use super::config;
 use super::defaults;
+use super::lora::{Adapted, Adapter};
 use super::options::DiffusionOptions;
 use super::preparer::DiffusionPreparer;
 use super::unet::{Unet, UnetConfig};
@@ -56,6 +58,7 @@ pub struct DiffusionFolder {
     encoders: Vec<TextPart>,
     unet: (UnetConfig, Checkpoint),
     vae: (VaeConfig, Checkpoint),
+    adapters: Vec<Adapter>,
     description: DiffusionDescription,
     is_xl: bool,
     zeros_for_absent: bool,
@@ -98,6 +101,7 @@ impl DiffusionFolder {
             encoders,
             unet: (unet, weights_of("unet")?),
             vae: (vae, weights_of("vae")?),
+            adapters: adapters(options)?,
             description,
             is_xl,
             zeros_for_absent: fields.flag("force_zeros_for_empty_prompt", is_xl)? && is_xl,
@@ -175,15 +179,21 @@ impl DiffusionFolder {
     pub fn load(&self) -> Result<DiffusionWeights, ModelError> {
         let device = Device::Cpu;
         let bytes = Cell::new(0);
-        let of = |checkpoint| Weights::load(checkpoint, &device, &bytes);
+        let encoder = |part: &TextPart| {
+            let source = self.adapted(part.name, &part.checkpoint);
+            ClipText::new(&Weights::load(&source, &device, &bytes), &part.config)
+        };
+        let unet = self.adapted("unet", &self.unet.1);
+        let unet = Weights::load(&unet, &device, &bytes);
+        let vae = Weights::load(&self.vae.1, &device, &bytes);
         Ok(DiffusionWeights {
             encoders: self
                 .encoders
                 .iter()
-                .map(|part| ClipText::new(&of(&part.checkpoint), &part.config))
+                .map(encoder)
                 .collect::<Result<_, _>>()?,
-            unet: Unet::new(&of(&self.unet.1), &self.unet.0, &device)?,
-            vae: Vae::new(&of(&self.vae.1), &self.vae.0, &device)?,
+            unet: Unet::new(&unet, &self.unet.0, &device)?,
+            vae: Vae::new(&vae, &self.vae.0, &device)?,
             description: self.description.clone(),
             is_xl: self.is_xl,
             zeros_for_absent: self.zeros_for_absent,
@@ -191,18 +201,35 @@ impl DiffusionFolder {
         })
     }
 
+    /// A part's weights with what the adapters add to them.
+    fn adapted<'a>(&'a self, part: &'a str, checkpoint: &'a Checkpoint) -> Adapted<'a> {
+        Adapted {
+            part,
+            checkpoint,
+            adapters: &self.adapters,
+            layers: self.unet.0.layers(),
+        }
+    }
+
     /// Goes through the headers as loading goes through the weights.
     fn count_parts(&self) -> Result<Vec<(&'static str, u64)>, ModelError> {
         let nowhere = Device::Cpu;
         let mut parts = Vec::new();
+        let mut known = BTreeSet::new();
         for part in &self.encoders {
             let bytes = Cell::new(0);
-            ClipText::new(&Weights::headers(&part.checkpoint, &bytes), &part.config)?;
+            let source = self.adapted(part.name, &part.checkpoint);
+            ClipText::new(&Weights::headers(&source, &bytes), &part.config)?;
             parts.push((part.name, bytes.get()));
+            known.extend(source.all_names());
         }
         let bytes = Cell::new(0);
-        let weights = Weights::headers(&self.unet.1, &bytes);
-        Unet::new(&weights, &self.unet.0, &nowhere)?;
+        let source = self.adapted("unet", &self.unet.1);
+        Unet::new(&Weights::headers(&source, &bytes), &self.unet.0, &nowhere)?;
+        known.extend(source.all_names());
+        for adapter in &self.adapters {
+            adapter.check_used(&known)?;
+        }
         parts.push(("unet", bytes.get()));
         let bytes = Cell::new(0);
         let weights = Weights::headers(&self.vae.1, &bytes);
@@ -210,6 +237,18 @@ impl DiffusionFolder {
         parts.push(("vae", bytes.get()));
         Ok(parts)
     }
+}
+
+fn adapters(options: &DiffusionOptions) -> Result<Vec<Adapter>, ModelError> {
+    let open = |(path, strength): &(PathBuf, f32)| match strength.is_finite() {
+        true => Adapter::open(path, *strength),
+        false => Err(ModelError::InvalidConfig {
+            file: path.display().to_string(),
+            field: "strength".to_owned(),
+            detail: format!("{strength} is not a number"),
+        }),
+    };
+    options.adapters.iter().map(open).collect()
 }
 
 fn text_part(

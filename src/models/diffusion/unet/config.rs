@@ -253,6 +253,11 @@ impl UnetConfig {
             .map(|attends| attends.context)
     }
 
+    /// Layers of its finest level.
+    pub(in crate::models::diffusion) fn layers(&self) -> usize {
+        self.levels.first().map_or(0, |level| level.layers)
+    }
+
     /// Whether it is told the prompt's pooled vector, and sizes.
     pub(in crate::models::diffusion) fn is_told_sizes(&self) -> bool {
         self.text_time.is_some()
