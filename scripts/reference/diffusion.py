@@ -265,10 +265,72 @@ def record_text(pipeline, values: dict, is_xl: bool) -> tuple[torch.Tensor, torc
     return context, added
 
 
+STRENGTH = 0.8
+
+
+def kohya(part: str, module: str) -> tuple[str, str, str]:
+    stem = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[part] + module.replace(".", "_")
+    return f"{stem}.lora_down.weight", f"{stem}.lora_up.weight", f"{stem}.alpha"
+
+
+def peft(part: str, module: str) -> tuple[str, str, None]:
+    return f"{part}.{module}.lora_A.weight", f"{part}.{module}.lora_B.weight", None
+
+
+def processors(part: str, module: str) -> tuple[str, str, None]:
+    """The first form, of attention alone."""
+    block, name = module.replace(".to_out.0", ".to_out").rsplit(".", 1)
+    return f"{part}.{block}.processor.{name}_lora.down.weight", f"{part}.{block}.processor.{name}_lora.up.weight", None
+
+
+def counted(part: str, module: str) -> tuple[str, str, str]:
+    """kohya's names for SDXL, of networks with one layer in each block."""
+    way, block, _, layer, *rest = module.split(".")
+    if way == "mid_block":
+        place, rest = "middle_block_1", module.split(".")[3:]
+    else:
+        number = 2 * int(block) + int(layer)
+        place = f"input_blocks_{number + 1}_1" if way == "down_blocks" else f"output_blocks_{number}_1"
+    stem = "_".join(["lora_unet", place, *rest])
+    return f"{stem}.lora_down.weight", f"{stem}.lora_up.weight", f"{stem}.alpha"
+
+
+ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+
+
+def record_adapter(pipeline, values: dict, folder: pathlib.Path, name: str, naming, modules: list[tuple[str, str]]) -> None:
+    """Writes a low-rank adapter, and the values of the prompt and of one step with it."""
+    source = torch.Generator().manual_seed(21)
+    tensors, changed = {}, []
+    for part, module in modules:
+        weight = getattr(pipeline, part).get_submodule(module).weight
+        rank = 3
+        down = 0.4 * torch.randn((rank, *weight.shape[1:]), generator=source)
+        up = 0.4 * torch.randn((weight.shape[0], rank, *[1] * (weight.dim() - 2)), generator=source)
+        down_name, up_name, alpha_name = naming(part, module)
+        tensors[down_name], tensors[up_name] = down, up
+        alpha = rank
+        if alpha_name:
+            alpha = 2.0
+            tensors[alpha_name] = torch.tensor(alpha)
+        added = (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
+        changed.append((weight, weight.clone()))
+        weight.copy_(weight + STRENGTH * alpha / rank * added)
+    save_file({key: value.contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
+    taken: dict[str, torch.Tensor] = {}
+    is_xl = hasattr(pipeline, "text_encoder_2")
+    context, added = record_text(pipeline, taken, is_xl)
+    record_networks(pipeline, taken, [(8, 8)], context, added)
+    values[f"{name}.hidden"] = taken["text.0.hidden"]
+    values[f"{name}.out"] = taken["unet.0.out"]
+    for weight, before in changed:
+        weight.copy_(before)
+
+
 SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
 
 
-def write(name: str, pipeline, sizes, settings: dict, is_xl: bool = False, rename_vae=older_name) -> None:
+def write(name: str, pipeline, sizes, settings: dict, is_xl: bool = False, rename_vae=older_name, adapters=()) -> None:
     folder = OUT / name
     with torch.no_grad():
         values: dict[str, torch.Tensor] = {}
@@ -277,6 +339,8 @@ def write(name: str, pipeline, sizes, settings: dict, is_xl: bool = False, renam
         record_autoencoder(pipeline.vae, values)
         for painting, painted in settings.items():
             record_painting(pipeline, values, painting, **painted)
+        for adapter, (naming, modules) in dict(adapters).items():
+            record_adapter(pipeline, values, folder, adapter, naming, modules)
     save_part(pipeline.text_encoder, folder / "text_encoder", "model.safetensors", no_op_text_prefix)
     if is_xl:
         save_part(pipeline.text_encoder_2, folder / "text_encoder_2", "model.safetensors", no_op_text_prefix)
@@ -320,10 +384,25 @@ def sd15() -> None:
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = df.DDIMScheduler.from_config(written.config, clip_sample=False)
     settings = {"ddim": dict(prompt=PROMPTS[0], negative_prompt="dog", num_inference_steps=4, guidance_scale=5.0)}
-    folder_scheduler(pipeline, written, settings, "sd15", [(8, 8), (6, 10), (7, 9)])
+    block = "down_blocks.0.attentions.1"
+    layer = f"{block}.transformer_blocks.0"
+    names = [f"{layer}.{attention}.{name}" for attention in ["attn1", "attn2"] for name in ATTENTION]
+    more = [f"{block}.proj_in", f"{layer}.ff.net.0.proj", f"{layer}.ff.net.2", "mid_block.resnets.0.conv1"]
+    encoder_names = [f"text_model.encoder.layers.1.{name}" for name in ["self_attn.q_proj", "mlp.fc1"]]
+    modules = [("unet", name) for name in names + more]
+
+    def kohya_with_prefix(part: str, module: str) -> tuple[str, str, str]:
+        return kohya(part, f"text_model.{module}" if part == "text_encoder" else module)
+
+    encoder_names = [name.removeprefix("text_model.") for name in encoder_names]
+    adapters = {
+        "kohya": (kohya_with_prefix, modules + [("text_encoder", name) for name in encoder_names]),
+        "processors": (processors, [("unet", name) for name in names]),
+    }
+    folder_scheduler(pipeline, written, settings, "sd15", [(8, 8), (6, 10), (7, 9)], adapters)
 
 
-def folder_scheduler(pipeline, written, settings, name, sizes) -> None:
+def folder_scheduler(pipeline, written, settings, name, sizes, adapters) -> None:
     """Paints with one scheduler, but writes the one that the hub's folder has."""
     painted_with = pipeline.scheduler
     save = painted_with.save_pretrained
@@ -335,7 +414,7 @@ def folder_scheduler(pipeline, written, settings, name, sizes) -> None:
         file.write_text(json.dumps(json.loads(file.read_text()) | {"clip_sample": False}, indent=2) + "\n")
 
     painted_with.save_pretrained = save_as_on_the_hub
-    write(name, pipeline, sizes, settings)
+    write(name, pipeline, sizes, settings, adapters=adapters)
     painted_with.save_pretrained = save
 
 
@@ -398,7 +477,12 @@ def sdxl() -> None:
         "euler": dict(prompt=PROMPTS[0], num_inference_steps=4, guidance_scale=5.0),
         "negative": dict(prompt=PROMPTS[0], negative_prompt="", num_inference_steps=2, guidance_scale=3.0),
     }
-    write("sdxl", pipeline, [(8, 8), (10, 6), (9, 7)], settings, is_xl=True)
+    blocks = ["down_blocks.1.attentions.0", "mid_block.attentions.0", "up_blocks.0.attentions.1"]
+    names = [f"{block}.transformer_blocks.1.attn2.{name}" for block in blocks for name in ATTENTION]
+    modules = [("unet", name) for name in names + [f"{block}.proj_out" for block in blocks]]
+    more = [("text_encoder_2", "text_model.encoder.layers.0.self_attn.v_proj")]
+    adapters = {"peft": (peft, modules + more), "counted": (counted, modules)}
+    write("sdxl", pipeline, [(8, 8), (10, 6), (9, 7)], settings, is_xl=True, adapters=adapters)
 
 
 def lcm() -> None:

@@ -386,8 +386,65 @@ fn more_pixels_may_be_allowed_and_are_counted() {
     let usual = open(DiffusionOptions::default());
     // Trained on 8 by 8 latents of 2 by 2 pixels.
     assert_eq!(usual.description().default_size, [16, 16]);
-    assert_eq!(usual.description().max_pixels, 4 * 16 * 16);
+    assert_eq!(usual.description().max_pixels, 16 * 16 + 16 * 16 / 2);
     let large = open(DiffusionOptions::default().max_pixels(1 << 20));
     assert_eq!(large.description().max_pixels, 1 << 20);
     assert!(large.worker_bytes() > usual.worker_bytes());
+}
+
+#[test]
+fn adapters_that_do_not_fit_are_refused() {
+    let open = |scrap: &Scrap, strength| {
+        let options =
+            DiffusionOptions::default().adapter(scrap.path().join("kohya.safetensors"), strength);
+        modelpool::models::DiffusionFolder::open(scrap.path(), &options)
+    };
+    let spoilt = |from: &str, to: &str| {
+        let scrap = Scrap::copy_of("sd15");
+        scrap.rename("kohya.safetensors", from, to);
+        open(&scrap, 1.0).unwrap_err()
+    };
+    let stem = "lora_unet_mid_block_resnets_0_conv1";
+    // A weight that the model does not have, a part that nobody knows, a kind that is not built in.
+    let error = spoilt(
+        &format!("{stem}.lora_down"),
+        "lora_unet_mid_block_resnets_9_conv1.lora_down",
+    );
+    assert!(matches!(error, ModelError::InvalidConfig { .. }), "{error}");
+    let error = spoilt(
+        &format!("{stem}.lora_down"),
+        "lora_eyes_mid_block_resnets_0_conv1.lora_down",
+    );
+    assert!(matches!(error, ModelError::InvalidConfig { .. }), "{error}");
+    let error = spoilt(
+        &format!("{stem}.lora_down"),
+        "lora_unet_mid_block_resnets_0_conv1.hada_w1_a",
+    );
+    assert!(matches!(error, ModelError::InvalidConfig { .. }), "{error}");
+
+    // Another model's shapes.
+    let scrap = Scrap::copy_of("sd15");
+    let other = super::pipeline::data("sdxl").join("peft.safetensors");
+    let options = DiffusionOptions::default().adapter(other, 1.0);
+    let error = modelpool::models::DiffusionFolder::open(scrap.path(), &options).unwrap_err();
+    assert!(matches!(error, ModelError::InvalidConfig { .. }), "{error}");
+    let header = r#""lora_unet_mid_block_resnets_0_conv1.lora_down.weight":{"dtype":"F32","shape":[3,16,3,3]"#;
+    scrap.rename(
+        "kohya.safetensors",
+        header,
+        &header.replace("[3,16,3,3]", "[9,16,3,1]"),
+    );
+    let error = open(&scrap, 1.0).unwrap_err();
+    assert!(matches!(error, ModelError::WrongShape { .. }), "{error}");
+
+    let scrap = Scrap::copy_of("sd15");
+    assert_invalid(open(&scrap, f32::NAN).unwrap_err(), "strength");
+    let error = open(&scrap, f32::MAX).unwrap().load().unwrap_err();
+    assert!(
+        matches!(error, ModelError::NotFiniteWeights { .. }),
+        "{error}"
+    );
+    scrap.remove("kohya.safetensors");
+    let error = open(&scrap, 1.0).unwrap_err();
+    assert!(matches!(error, ModelError::MissingFile { .. }), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use modelpool::diffusion::{NoiseSource, NormalNoise, PaintingPlan, Purpose, SchedulerKind};
 use modelpool::images::RgbImage;
+use modelpool::models::DiffusionOptions;
 use modelpool::pool::capabilities::text_to_image::{
     Conditioning, Denoise, GuidanceKind, TextToImageCapable,
 };
@@ -305,4 +306,55 @@ fn each_part_is_counted_with_what_it_takes() {
     let sum: u64 = folder.part_bytes().iter().map(|(_, bytes)| bytes).sum();
     assert_eq!(folder.weight_bytes(), sum);
     assert!(folder.worker_bytes() > 0);
+}
+
+/// One recorded adapter, merged at the strength that the script used.
+fn check_adapter(name: &str, adapter: &str) {
+    let path = super::pipeline::data(name).join(format!("{adapter}.safetensors"));
+    let plain = Pipeline::load(name);
+    let mut pipeline = Pipeline::load_with(name, DiffusionOptions::default().adapter(path, 0.8));
+    let conditions = recorded_conditions(&mut pipeline);
+    let wanted = pipeline.reference.values(&format!("{adapter}.hidden"));
+    assert_near(
+        &conditions[0].hidden,
+        &wanted,
+        &format!("{name}: {adapter}, text"),
+    );
+    let latents = pipeline.reference.values("unet.0.latents");
+    let timesteps = pipeline.reference.values("unet.timesteps");
+    let entries: Vec<Denoise<'_>> = (0..2)
+        .map(|entry| Denoise {
+            latents: &latents[entry * latents.len() / 2..][..latents.len() / 2],
+            width: 8,
+            height: 8,
+            timestep: timesteps[entry],
+            conditioning: &conditions[entry],
+            guidance: None,
+        })
+        .collect();
+    let made = pipeline
+        .model
+        .predict(&entries, &threads(2))
+        .unwrap()
+        .concat();
+    let wanted = pipeline.reference.values(&format!("{adapter}.out"));
+    assert_near(&made, &wanted, &format!("{name}: {adapter}, a step"));
+    let without = plain.reference.values("unet.0.out");
+    let changed = made
+        .iter()
+        .zip(&without)
+        .any(|(made, plain)| (made - plain).abs() > 0.01);
+    assert!(changed, "{adapter} tells");
+}
+
+#[test]
+fn adapters_of_every_tool_are_merged() {
+    for (name, adapter) in [
+        ("sd15", "kohya"),
+        ("sd15", "processors"),
+        ("sdxl", "peft"),
+        ("sdxl", "counted"),
+    ] {
+        check_adapter(name, adapter);
+    }
 }

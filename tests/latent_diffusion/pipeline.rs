@@ -26,7 +26,11 @@ pub struct Pipeline {
 
 impl Pipeline {
     pub fn load(name: &str) -> Self {
-        let folder = open(name);
+        Self::load_with(name, DiffusionOptions::default())
+    }
+
+    pub fn load_with(name: &str, options: DiffusionOptions) -> Self {
+        let folder = DiffusionFolder::open(data(name), &options).unwrap();
         let weights = Arc::new(folder.load().unwrap());
         Self {
             model: LatentDiffusion::new(ModelInfo::new(name, 1), weights),

@@ -51,7 +51,8 @@ pub(super) fn description(
     let pixels = |latents: usize| latents.saturating_mul(side).min(MAX_SIDE);
     let default_size = [pixels(width), pixels(height)];
     let trained = default_size[0] * default_size[1];
-    let max_pixels = options.max_pixels.unwrap_or(4 * trained).max(trained);
+    let max_pixels = options.max_pixels.unwrap_or(trained + trained / 2);
+    let max_pixels = max_pixels.max(trained);
     let max_pixels = max_pixels.min(MAX_SIDE * MAX_SIDE);
     let (steps, guidance) = habits(path, &schedule, is_xl)?;
     let mut description = DiffusionDescription::new(unet.channels, schedule);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct DiffusionOptions {
-    /// The most pixels of a picture: what a worker takes in memory grows with them. Default: four times
-    /// those of the size that the model was trained on.
+    /// The most pixels of a picture: what a worker takes in memory grows with them. Default: half
+    /// as many again as the size that the model was trained on has.
     pub max_pixels: Option<usize>,
     /// Low-rank adapters (LoRA) in safetensors files, each with its strength: they are merged into the
     /// weights of the network and of the text encoders when these are loaded. Default: none.

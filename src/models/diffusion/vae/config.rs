@@ -71,9 +71,9 @@ impl VaeConfig {
 
     /// The most values that decoding or encoding a picture of so many pixels holds at once.
     pub(in crate::models) fn most_values(&self, pixels: u64) -> u64 {
-        // Four pictures of the finest level: input, output, and what a convolution makes on its way.
+        // Three pictures at the finest level: what goes into a block, that normalised, and what comes out.
         let finest = self.widths.iter().take(2).max().copied().unwrap_or(1);
-        pixels.saturating_mul(4 * finest as u64)
+        pixels.saturating_mul(3 * finest as u64)
     }
 }
 
