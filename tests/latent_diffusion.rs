@@ -10,3 +10,5 @@ mod pipeline;
 mod pool;
 #[path = "latent_diffusion/scrap.rs"]
 mod scrap;
+#[path = "latent_diffusion/threads.rs"]
+mod threads;

@@ -1,6 +1,7 @@
 //! Models that paint, from a folder or a hub.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::{FolderModel, HubModel};
 use crate::model::{ModelInfo, ModelSpec};
@@ -8,20 +9,28 @@ use crate::models::{DiffusionFolder, DiffusionOptions, LatentDiffusion, ModelErr
 use crate::pool::capabilities::text_to_image::TextToImage;
 use crate::pool::core::offload;
 
+/// What a step may take: on few cores, one of a large network on a large picture takes minutes.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
 impl ModelSpec<TextToImage> {
     /// A pipeline in a folder as diffusers saves it, registered under the folder's name: Stable
     /// Diffusion 1.5 or 2.1, SDXL, or one of their turbo and latent consistency variants. Its
     /// configurations and the headers of its weights are read here, so that what is wrong with them is
     /// known at once and the memory that it takes is known before it is loaded. Weights are `f32` once
-    /// loaded, and the workers share them.
+    /// loaded, and the workers share them. A step may take up to 20 minutes, unless
+    /// [`step_timeout`](Self::step_timeout) says otherwise; what a whole picture may take is for the
+    /// [deadline](crate::RequestOptions::deadline) to say, and on few cores a minute is not enough.
     ///
     /// ```no_run
     /// # async fn demo(pool: modelpool::Pool) -> Result<(), Box<dyn std::error::Error>> {
-    /// use modelpool::{ImageParams, ModelSpec, TextToImage};
+    /// use std::time::Duration;
+    ///
+    /// use modelpool::{ImageParams, ModelSpec, RequestOptions, TextToImage};
     ///
     /// let painter = pool.register(ModelSpec::<TextToImage>::folder("models/sdxl-turbo")?)?;
     /// let params = ImageParams::default().steps(4).guidance(0.0).seed(1);
-    /// let chunks = painter.generate_image("a lighthouse at dusk", params).await?;
+    /// let patient = RequestOptions::default().deadline(Duration::from_secs(600));
+    /// let chunks = painter.with(patient).generate_image("a lighthouse at dusk", params).await?;
     /// # Ok(()) }
     /// ```
     ///
@@ -57,7 +66,8 @@ impl ModelSpec<TextToImage> {
             move || folder.load(),
             move |weights| Ok(LatentDiffusion::new(info.clone(), weights)),
         )
-        .preparer(move || for_callers.preparer()))
+        .preparer(move || for_callers.preparer())
+        .step_timeout(STEP_TIMEOUT))
     }
 
     /// A pipeline of a hub, registered under its repository's id. What is not in the local cache is
