@@ -8,6 +8,7 @@
 mod attention;
 mod bytes;
 mod convolution;
+mod dense;
 mod depthwise;
 mod elementwise;
 mod floats;
@@ -16,6 +17,7 @@ mod gemm;
 mod ggml;
 mod group_norm;
 mod halves;
+mod heads;
 mod linear;
 mod matrix;
 mod piece;
@@ -27,6 +29,7 @@ pub(crate) use attention::{
 };
 pub(crate) use bytes::{ByteMatrix, ByteRows};
 pub(crate) use convolution::Convolution;
+pub(crate) use dense::Dense;
 pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use elementwise::{
     Activation, activate, add, add_scaled, error_function, gate, norm, rope, softmax,
@@ -37,6 +40,7 @@ pub(crate) use gemm::{
 };
 pub(crate) use ggml::GgmlType;
 pub(crate) use group_norm::GroupNorm;
+pub(crate) use heads::Heads;
 pub(crate) use linear::{LinearScratch, linear};
 pub(crate) use matrix::{Matrix, MatrixError};
 pub(crate) use team::Team;

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::kernels::{self, Activation, Cpu};
+use crate::kernels::{self, Activation, Cpu, Dense, Heads};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -46,10 +46,9 @@ impl Convolution {
             return Err("the lengths do not agree".into());
         }
         let mut out = vec![0.0; bias.len() * to_height * to_width];
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()?;
-        pool.install(|| convolution.run(Cpu::detect(), picture, weight, bias, &mut out));
+        on_threads(threads, || {
+            convolution.run(Cpu::detect(), picture, weight, bias, &mut out);
+        })?;
         Ok(out)
     }
 }
@@ -71,4 +70,61 @@ pub fn group_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, silu: b
     }
     .run(Cpu::detect(), &mut out);
     out
+}
+
+fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> Result<R, Failure> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()?;
+    Ok(pool.install(work))
+}
+
+/// `x · weightᵀ + bias` on threads of its own; `weight` is `[outputs, inputs]`, with as many outputs as
+/// `bias` has values.
+///
+/// # Errors
+/// Lengths that do not agree, or threads that are refused.
+pub fn dense(
+    threads: usize,
+    inputs: usize,
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+) -> Result<Vec<f32>, Failure> {
+    let outputs = bias.len();
+    if weight.len() != outputs * inputs || inputs == 0 || !x.len().is_multiple_of(inputs) {
+        return Err("the lengths do not agree".into());
+    }
+    let cpu = Cpu::detect();
+    let packed = Dense::pack(cpu, outputs, inputs, weight);
+    let mut out = vec![0.0; x.len() / inputs * outputs];
+    on_threads(threads, || packed.run(cpu, x, bias, &mut out))?;
+    Ok(out)
+}
+
+/// Attention of heads of `width` on threads of its own: `q` is `[heads, queries, width]`, `k` and `v` are
+/// `[heads, keys, width]`.
+///
+/// # Errors
+/// Lengths that do not agree, or threads that are refused.
+pub fn attention(
+    threads: usize,
+    [heads, queries, keys, width]: [usize; 4],
+    causal: bool,
+    [q, k, v]: [&[f32]; 3],
+) -> Result<Vec<f32>, Failure> {
+    let (rows, seen) = (heads * queries * width, heads * keys * width);
+    if q.len() != rows || k.len() != seen || v.len() != seen {
+        return Err("the lengths do not agree".into());
+    }
+    let task = Heads {
+        queries,
+        keys,
+        width,
+        scale: 1.0 / (width as f32).sqrt(),
+        causal,
+    };
+    let mut out = vec![0.0; rows];
+    on_threads(threads, || task.attend(Cpu::detect(), q, k, v, &mut out))?;
+    Ok(out)
 }

@@ -1,6 +1,7 @@
-//! Convolutions and group norms beside plain loops, at sizes that are cut into several pieces.
+//! Convolutions, group norms, products and attention beside plain loops, at sizes that are cut into
+//! several pieces.
 
-use modelpool::testing::pictures::{Convolution, group_norm};
+use modelpool::testing::pictures::{Convolution, attention, dense, group_norm};
 
 /// Values between −1 and 1 that repeat nowhere.
 fn values(count: usize, seed: f32) -> Vec<f32> {
@@ -155,6 +156,74 @@ fn groups_are_normalised_over_all_their_channels() {
                     (f64::from(*made) - wanted).abs() < 1e-5,
                     "{channels}, {length}"
                 );
+            }
+        }
+    }
+}
+
+fn dot(left: &[f32], right: &[f32]) -> f64 {
+    let pairs = left.iter().zip(right);
+    pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+#[test]
+fn products_give_a_row_the_same_bits_in_any_company_on_any_number_of_threads() {
+    for (inputs, outputs) in [(1, 1), (5, 47), (48, 300), (700, 1153)] {
+        let (weight, bias) = (values(inputs * outputs, 1.0), values(outputs, 2.0));
+        for rows in [1, 2, 15, 70] {
+            let x = values(rows * inputs, 3.0);
+            let made = dense(1, inputs, &x, &weight, &bias).unwrap();
+            for threads in [2, 5] {
+                let again = dense(threads, inputs, &x, &weight, &bias).unwrap();
+                assert_eq!(made, again, "{rows} rows on {threads} threads");
+            }
+            for (row, x) in x.chunks_exact(inputs).enumerate() {
+                let alone = dense(3, inputs, x, &weight, &bias).unwrap();
+                assert_eq!(made[row * outputs..][..outputs], alone);
+                for (output, made) in alone.iter().enumerate().step_by(7) {
+                    let weight = &weight[output * inputs..][..inputs];
+                    let wanted = dot(x, weight) + f64::from(bias[output]);
+                    assert!((f64::from(*made) - wanted).abs() < 1e-4);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_is_that_of_plain_loops_with_and_without_a_view_of_what_follows() {
+    for [heads, queries, keys, width] in [
+        [1, 1, 1, 1],
+        [2, 3, 5, 4],
+        [3, 130, 70, 40],
+        [1, 200, 200, 17],
+    ] {
+        let shape = [heads, queries, keys, width];
+        let q = values(heads * queries * width, 1.0);
+        let k = values(heads * keys * width, 2.0);
+        let v = values(heads * keys * width, 3.0);
+        for causal in [false, true] {
+            let made = attention(1, shape, causal, [&q, &k, &v]).unwrap();
+            let again = attention(3, shape, causal, [&q, &k, &v]).unwrap();
+            assert_eq!(made, again);
+            for head in 0..heads {
+                let of = |all: &[f32], rows: usize, row: usize| {
+                    all[(head * rows + row) * width..][..width].to_vec()
+                };
+                for query in (0..queries).step_by(3) {
+                    let seen = if causal { keys.min(query + 1) } else { keys };
+                    let row = of(&q, queries, query);
+                    let scores = (0..seen)
+                        .map(|key| (dot(&row, &of(&k, keys, key)) / (width as f64).sqrt()).exp());
+                    let scores: Vec<f64> = scores.collect();
+                    let sum: f64 = scores.iter().sum();
+                    for column in 0..width {
+                        let values = (0..seen).map(|key| f64::from(of(&v, keys, key)[column]));
+                        let mixed: f64 = values.zip(&scores).map(|(v, share)| v * share).sum();
+                        let made = of(&made, queries, query)[column];
+                        assert!((f64::from(made) - mixed / sum).abs() < 1e-5);
+                    }
+                }
             }
         }
     }

@@ -1,18 +1,15 @@
-//! Attention of many queries over many keys.
+//! Attention of many queries to many keys.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Result, Tensor, bail};
 
 use super::ops;
-use crate::kernels::{self, Cpu};
-
-/// Attention scores that are held at once.
-const SCORES: usize = 1 << 22;
+use crate::kernels::{Cpu, Heads};
 
 /// What is as good as minus infinity to a score.
 const HIDDEN: f32 = -1e30;
 
 /// What is added to attention scores.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttentionBias {
     None,
     /// A query sees its own place and those before.
@@ -20,7 +17,7 @@ pub(crate) enum AttentionBias {
 }
 
 /// `softmax(scale · q · kᵀ + bias) · v` for each head. Shapes: `q` is `[heads, queries, width]`, `k` and
-/// `v` are `[heads, keys, width]`, and so is the result, with as many rows as `q`.
+/// `v` are `[heads, keys, width]`, and so is the result, with as many rows as `q`. It is fresh.
 pub(crate) fn attention(
     q: &Tensor,
     k: &Tensor,
@@ -28,58 +25,52 @@ pub(crate) fn attention(
     scale: f32,
     bias: AttentionBias,
 ) -> Result<Tensor> {
-    let (heads, queries, _) = q.dims3()?;
+    let (heads, queries, width) = q.dims3()?;
     let (_, keys, _) = k.dims3()?;
-    let at_once = (SCORES / keys.max(1)).clamp(1, queries.max(1));
-    let mut results = Vec::with_capacity(heads);
-    for head in 0..heads {
-        let (q, k, v) = (q.get(head)?, k.get(head)?.t()?, v.get(head)?);
-        let mut parts = Vec::with_capacity(queries.div_ceil(at_once));
-        for first in (0..queries).step_by(at_once) {
-            let count = at_once.min(queries - first);
-            let scores = q.narrow(0, first, count)?.contiguous()?.matmul(&k)?;
-            let bias = match bias {
-                AttentionBias::None => None,
-                AttentionBias::Causal => Some(causal(first, count, keys, q.device())?),
-            };
-            let shares = softmax(scores, scale, bias.as_ref())?;
-            parts.push(shares.matmul(&v)?);
-        }
-        results.push(if parts.len() == 1 {
-            parts.remove(0)
-        } else {
-            Tensor::cat(&parts, 0)?
-        });
+    if k.dims3()? != (heads, keys, width) || v.dims3()? != (heads, keys, width) {
+        bail!(
+            "{:?}, {:?} and {:?} do not fit",
+            q.shape(),
+            k.shape(),
+            v.shape()
+        );
     }
-    Tensor::stack(&results, 0)
-}
-
-fn causal(first: usize, count: usize, keys: usize, device: &candle_core::Device) -> Result<Tensor> {
-    let hidden =
-        |row: usize| (0..keys).map(move |key| if key > first + row { HIDDEN } else { 0.0 });
-    let values: Vec<f32> = (0..count).flat_map(hidden).collect();
-    Tensor::from_vec(values, (count, keys), device)
-}
-
-/// Of fresh scores, `[queries, keys]`.
-fn softmax(scores: Tensor, scale: f32, bias: Option<&Tensor>) -> Result<Tensor> {
-    if !scores.device().is_cpu() {
-        let mut scores = (scores * f64::from(scale))?;
-        if let Some(bias) = bias {
-            scores = scores.broadcast_add(bias)?;
-        }
-        return candle_nn::ops::softmax(&scores, D::Minus1);
+    if !q.device().is_cpu() {
+        return elsewhere(q, k, v, scale, bias);
     }
-    let keys = scores.dim(D::Minus1)?;
-    let cpu = Cpu::detect();
-    let rows = |bias: &[f32]| {
-        ops::in_rows(scores, keys, |row, scores| {
-            let bias = bias.get(row * keys..(row + 1) * keys).unwrap_or_default();
-            kernels::softmax(cpu, scores, scale, bias);
-        })
+    let task = Heads {
+        queries,
+        keys,
+        width,
+        scale,
+        causal: bias == AttentionBias::Causal,
     };
-    match bias {
-        Some(bias) => ops::values(bias, rows),
-        None => rows(&[]),
+    let mut made = vec![0.0; heads * queries * width];
+    ops::values(q, |q| {
+        ops::values(k, |k| {
+            ops::values(v, |v| {
+                task.attend(Cpu::detect(), q, k, v, &mut made);
+                Ok(())
+            })
+        })
+    })?;
+    Tensor::from_vec(made, (heads, queries, width), q.device())
+}
+
+/// On another device, by candle.
+fn elsewhere(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    scale: f32,
+    bias: AttentionBias,
+) -> Result<Tensor> {
+    let mut scores = (q.matmul(&k.t()?)? * f64::from(scale))?;
+    if bias == AttentionBias::Causal {
+        let (queries, keys) = (q.dim(1)?, k.dim(1)?);
+        let hidden = |row: usize| (0..keys).map(move |key| if key > row { HIDDEN } else { 0.0 });
+        let hidden: Vec<f32> = (0..queries).flat_map(hidden).collect();
+        scores = scores.broadcast_add(&Tensor::from_vec(hidden, (queries, keys), q.device())?)?;
     }
+    candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(v)
 }

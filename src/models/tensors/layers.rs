@@ -3,14 +3,16 @@
 use candle_core::{D, Result, Tensor, bail};
 
 use super::ops;
-use super::weights::Weights;
-use crate::kernels::{self, Activation, Cpu};
+use super::weights::{Weights, shape_only};
+use crate::kernels::{self, Activation, Cpu, Dense};
 use crate::models::ModelError;
 
 /// `x · Wᵀ + b`.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Linear {
     weight: Tensor,
+    /// The same as the CPU's kernels want it, instead of the values of `weight`.
+    dense: Option<Dense>,
     bias: Option<Tensor>,
 }
 
@@ -23,8 +25,16 @@ impl Linear {
         has_bias: bool,
     ) -> std::result::Result<Self, ModelError> {
         let bias = has_bias.then(|| weights.tensor("bias", &[outputs]));
+        let mut weight = weights.tensor("weight", &[outputs, inputs])?;
+        let mut dense = None;
+        if weights.loads_to_cpu() {
+            let pack = |values: &[f32]| Ok(Dense::pack(Cpu::detect(), outputs, inputs, values));
+            dense = Some(ops::values(&weight, pack)?);
+            weight = shape_only(&[outputs, inputs])?;
+        }
         Ok(Self {
-            weight: weights.tensor("weight", &[outputs, inputs])?,
+            weight,
+            dense,
             bias: bias.transpose()?,
         })
     }
@@ -37,25 +47,28 @@ impl Linear {
             bail!("a row has other than {inputs} values");
         }
         let rows: usize = shape.iter().product();
-        let product = x.reshape((rows, inputs))?.matmul(&self.weight.t()?)?;
-        let sum = match &self.bias {
-            Some(bias) => add_to_rows(product, bias)?,
-            None => product,
-        };
         shape.push(outputs);
-        sum.reshape(shape)
+        let Some(dense) = &self.dense else {
+            let product = x.reshape((rows, inputs))?.matmul(&self.weight.t()?)?;
+            let sum = match &self.bias {
+                Some(bias) => product.broadcast_add(bias)?,
+                None => product,
+            };
+            return sum.reshape(shape);
+        };
+        let mut made = vec![0.0; rows * outputs];
+        let mut run = |bias: &[f32]| {
+            ops::values(x, |x| {
+                dense.run(Cpu::detect(), x, bias, &mut made);
+                Ok(())
+            })
+        };
+        match &self.bias {
+            Some(bias) => ops::values(bias, run)?,
+            None => run(&[])?,
+        }
+        Tensor::from_vec(made, shape, x.device())
     }
-}
-
-/// Adds `bias` to each row of a fresh `[rows, width]`.
-fn add_to_rows(fresh: Tensor, bias: &Tensor) -> Result<Tensor> {
-    if !fresh.device().is_cpu() {
-        return fresh.broadcast_add(bias);
-    }
-    let cpu = Cpu::detect();
-    ops::values(bias, |bias| {
-        ops::in_rows(fresh, bias.len(), |_, row| kernels::add(cpu, row, bias))
-    })
 }
 
 /// A convolution of `[pictures, channels, height, width]`.

@@ -85,6 +85,11 @@ impl<'a> Weights<'a> {
         }
     }
 
+    /// Whether tensors have values, in the CPU's memory.
+    pub(super) fn loads_to_cpu(&self) -> bool {
+        matches!(self.depth, Depth::Load(Device::Cpu))
+    }
+
     /// Those below `name`, with a dot between.
     pub(crate) fn under(&self, name: impl AsRef<str>) -> Self {
         Self {
@@ -129,14 +134,16 @@ impl<'a> Weights<'a> {
         let bytes = self.bytes.get().saturating_add(4 * elements as u64);
         self.bytes.set(bytes);
         match self.depth {
-            Depth::Headers => {
-                let nothing = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-                Ok(nothing.broadcast_as(shape)?)
-            }
+            Depth::Headers => Ok(shape_only(shape)?),
             Depth::Load(device) => {
                 let values = self.source.read(&full)?;
                 Ok(Tensor::from_vec(values, shape, device)?)
             }
         }
     }
+}
+
+/// A tensor of a shape, without the memory for it: all of its values are the same zero.
+pub(super) fn shape_only(shape: &[usize]) -> candle_core::Result<Tensor> {
+    Tensor::zeros((), DType::F32, &Device::Cpu)?.broadcast_as(shape)
 }
