@@ -66,6 +66,8 @@ FAMILIES = {
                                        attention_multiplier=0.2, logits_scaling=5.0), {}),
     "smollm3": (tf.SmolLM3Config, dict(num_hidden_layers=5), {}),
     "olmo2": (tf.Olmo2Config, dict(), {}),
+    "phi": (tf.PhiConfig, dict(num_key_value_heads=4, rope_parameters=dict(
+        rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5)), {}),
 }
 
 # The format's name of the family, and whether its rows of queries and keys are interleaved.

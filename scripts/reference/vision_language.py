@@ -1,5 +1,5 @@
 """Tiny random checkpoints of vision-language models, in the hub's folder layout, with reference values
-by transformers.
+by transformers, or, of Moondream, by the architecture written down here.
 
     python scripts/reference/vision_language.py
 
@@ -57,7 +57,7 @@ def randomise(model: torch.nn.Module, seed: int, words: float = 1.0) -> None:
             values = 1.0 + 0.2 * values
         elif weight.dim() == 1 or "position" in lower or "class_embedding" in lower:
             values = 0.3 * values
-        elif "embed" in lower and weight.dim() == 2:
+        elif lower.endswith(("embed_tokens.weight", "word_embeddings.weight", "wte.weight")):
             values = values * words
         else:
             values = values * weight[0].numel() ** -0.5 * 1.3
@@ -335,12 +335,139 @@ def blip(family: str, answers: bool) -> None:
     write(out, cases)
 
 
+class Mlp(torch.nn.Module):
+    def __init__(self, inputs: int, inside: int, outputs: int):
+        super().__init__()
+        self.fc1, self.fc2 = torch.nn.Linear(inputs, inside), torch.nn.Linear(inside, outputs)
+
+    def forward(self, x):
+        return self.fc2(torch.nn.functional.gelu(self.fc1(x), approximate="tanh"))
+
+
+def attended(query, key, value, heads: int, causal: bool):
+    """[rows, width] each, by heads."""
+    query, key, value = (t.unflatten(-1, (heads, -1)).transpose(0, 1) for t in (query, key, value))
+    mixed = torch.nn.functional.scaled_dot_product_attention(query[None], key[None], value[None], is_causal=causal)
+    return mixed[0].transpose(0, 1).flatten(1)
+
+
+class Block(torch.nn.Module):
+    """A layer of Moondream's tower."""
+
+    def __init__(self, width: int, inside: int):
+        super().__init__()
+        self.norm1, self.norm2 = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
+        self.attn = torch.nn.Module()
+        self.attn.qkv, self.attn.proj = torch.nn.Linear(width, 3 * width), torch.nn.Linear(width, width)
+        self.mlp = Mlp(width, inside, width)
+
+    def forward(self, x):
+        x = x + self.attn.proj(attended(*self.attn.qkv(self.norm1(x)).chunk(3, -1), 16, False))
+        return x + self.mlp(self.norm2(x))
+
+
+class Phi(torch.nn.Module):
+    """A layer of Moondream's language model: both halves read the same norm."""
+
+    def __init__(self, width: int, inside: int, heads: int):
+        super().__init__()
+        self.heads, self.ln = heads, torch.nn.LayerNorm(width)
+        self.mixer = torch.nn.Module()
+        self.mixer.Wqkv, self.mixer.out_proj = torch.nn.Linear(width, 3 * width), torch.nn.Linear(width, width)
+        self.mlp = Mlp(width, inside, width)
+
+    def turned(self, x):
+        """Half of each head's components are turned by the position, the first of them with the last."""
+        x = x.unflatten(-1, (self.heads, -1))
+        width = x.shape[-1] // 2
+        frequencies = 10000.0 ** (-torch.arange(0, width, 2).float() / width)
+        angles = torch.arange(len(x)).float()[:, None, None] * frequencies
+        first, second, rest = x[..., : width // 2], x[..., width // 2 : width], x[..., width:]
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], -1).flatten(1)
+
+    def forward(self, x):
+        normed = self.ln(x)
+        query, key, value = self.mixer.Wqkv(normed).chunk(3, -1)
+        mixed = attended(self.turned(query), self.turned(key), value, self.heads, True)
+        return x + self.mixer.out_proj(mixed) + self.mlp(normed)
+
+
+def moondream() -> None:
+    """Transformers has no such class: the architecture is written down here, with the names of its files."""
+    made = tokenizer(["<|endoftext|>"], None)
+    words, size, patch = made.get_vocab_size(), 15, 5
+    width, inside, rows = 48, 36, (size // patch) ** 2
+    text = dict(model_type="phi", vocab_size=words, hidden_size=32, intermediate_size=40, num_hidden_layers=2,
+                num_attention_heads=2, max_position_embeddings=256)
+    nn = torch.nn
+    model, visual = nn.Module(), nn.Module()
+    visual.patch_embed = nn.Module()
+    visual.patch_embed.linear = nn.Linear(3 * patch * patch, width)
+    visual.pos_embed = nn.Parameter(torch.zeros(1, rows, width))
+    visual.blocks = nn.ModuleList([Block(width, inside) for _ in range(2)])
+    visual.norm = nn.LayerNorm(width)
+    encoder = model.vision_encoder = nn.Module()
+    encoder.encoder, encoder.projection = nn.Module(), nn.Module()
+    encoder.encoder.model = nn.Module()
+    encoder.encoder.model.visual = visual
+    encoder.projection.mlp = Mlp(width, 44, 32)
+    language = model.text_model = nn.Module()
+    language.transformer, language.lm_head = nn.Module(), nn.Module()
+    language.transformer.embd = nn.Module()
+    language.transformer.embd.wte = nn.Embedding(words, 32)
+    language.transformer.h = nn.ModuleList([Phi(32, 40, 2) for _ in range(2)])
+    language.lm_head.ln, language.lm_head.linear = nn.LayerNorm(32), nn.Linear(32, words)
+    randomise(model, 5)
+    with torch.no_grad():
+        visual.pos_embed.mul_(0.3)
+    out = OUT / "moondream"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    save_file({k: np.ascontiguousarray(v.numpy()) for k, v in model.state_dict().items()}, out / "model.safetensors")
+    config = dict(architectures=["Moondream"], model_type="moondream1", text_config=text)
+    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    made.save(str(out / "tokenizer.json"))
+    settings = {f"{kind}_token": "<|endoftext|>" for kind in ("bos", "eos", "unk")}
+    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n")
+    end = made.token_to_id("<|endoftext|>")
+    cases = {}
+    for number, picture in enumerate(pictures([(20, 31), (15, 15), (40, 22)])):
+        from PIL import Image
+        scaled = np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
+        pixels = (torch.tensor(scaled).permute(2, 0, 1).float() / 255 - 0.5) / 0.5
+        cut = pixels.unflatten(2, (-1, patch)).unflatten(1, (-1, patch)).permute(1, 3, 0, 2, 4).flatten(2).flatten(0, 1)
+        with torch.no_grad():
+            seen = visual.patch_embed.linear(cut) + visual.pos_embed[0]
+            for block in visual.blocks:
+                seen = block(seen)
+            seen = visual.norm(seen)
+            shown = encoder.projection.mlp(seen)
+        plain = [BYTE[b] for b in f"\n\nQuestion: {QUERIES[number]}\n\nAnswer:".encode()]
+
+        def logits_of(ids):
+            with torch.no_grad():
+                x = language.transformer.embd.wte(torch.tensor(ids))
+                x[1 : 1 + rows] = shown
+                for layer in language.transformer.h:
+                    x = layer(x)
+                return language.lm_head.linear(language.lm_head.ln(x)).numpy()
+
+        tokens = [end, *[0] * rows, *plain]
+        logits, follow = answer(logits_of, tokens)
+        cases |= {f"{number}.picture": picture, f"{number}.pixels": pixels, f"{number}.tower": seen,
+                  f"{number}.rows": shown, f"{number}.tokens": tokens, f"{number}.logits": logits,
+                  f"{number}.answer": follow}
+    write(out, cases)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "queries.json").write_text(json.dumps(QUERIES, indent=1) + "\n")
     llava()
     qwen()
+    moondream()
     blip("blip", False)
     blip("blip_vqa", True)
 

@@ -35,6 +35,7 @@ mod text_decoder;
 mod weights;
 
 pub use cache::CacheFormat;
+pub(super) use families::MOONDREAM;
 pub use files::{DecoderFiles, DecoderWeights};
 pub use options::DecoderOptions;
 pub(super) use store::is_finite;

@@ -11,6 +11,7 @@ mod families;
 mod files;
 mod layout;
 mod model;
+mod moondream;
 mod names;
 mod preparer;
 mod teams;

@@ -10,7 +10,7 @@ use crate::runner::{Part, Runner, blocks, exact};
 /// The absolute difference from transformers that is allowed in single precision.
 const TOLERANCE: f32 = 1e-4;
 
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 15] = [
     "gemma",
     "gemma2",
     "gemma3",
@@ -19,6 +19,7 @@ const FAMILIES: [&str; 14] = [
     "llama_biased",
     "mistral",
     "olmo2",
+    "phi",
     "phi3",
     "phi4",
     "qwen2",

@@ -11,6 +11,7 @@ use crate::{ask, ids, one_worker, params};
 fn wanted(reference: &Reference, family: &str, number: usize) -> Vec<u32> {
     let ends: &[u32] = match family {
         "llava" => &[257],
+        "moondream" => &[256],
         "qwen2_5_vl" => &[256, 258],
         _ => &[SEPARATOR],
     };

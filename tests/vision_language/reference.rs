@@ -11,10 +11,14 @@ use modelpool::models::{
 };
 use safetensors::SafeTensors;
 
+/// Those whose pictures have a token of their own in a chat template's text.
 pub const FAMILIES: [&str; 2] = ["llava", "qwen2_5_vl"];
 
+/// Those whose pictures stand among the tokens.
+pub const PLACED: [&str; 3] = ["llava", "moondream", "qwen2_5_vl"];
+
 /// With those whose pictures stand beside the text.
-pub const ALL: [&str; 4] = ["llava", "qwen2_5_vl", "blip", "blip_vqa"];
+pub const ALL: [&str; 5] = ["blip", "blip_vqa", "llava", "moondream", "qwen2_5_vl"];
 
 /// A model's folder.
 pub fn data(family: &str) -> PathBuf {

@@ -499,3 +499,57 @@ async fn a_folder_without_a_template_is_asked_as_its_family_was_taught() {
     assert_eq!(found.answers, wanted.answers);
     universe.close().await;
 }
+
+#[test]
+fn what_moondreams_tensors_contradict_is_told() {
+    let visual = "vision_encoder.encoder.model.visual";
+    let pos = format!("{visual}.pos_embed");
+    let patches = format!("{visual}.patch_embed.linear.weight");
+    for (name, shape) in [
+        (&pos, vec![1, 8, 54]),
+        (&pos, vec![432]),
+        (&pos, vec![1, 432, 1]),
+        (&patches, vec![50, 72]),
+        (&patches, vec![75, 48]),
+    ] {
+        let scrap = Scrap::copy_of("moondream");
+        scrap.edit_tensors(|tensors| tensors.get_mut(name).unwrap().shape = shape.clone());
+        let error = opened(&scrap);
+        let named = matches!(error, ModelError::WrongShape { .. });
+        assert!(named, "{name} {shape:?}: {error:?}");
+    }
+    for name in [
+        pos.as_str(),
+        "vision_encoder.projection.mlp.fc1.weight",
+        "text_model.lm_head.linear.bias",
+        "text_model.transformer.h.1.mixer.Wqkv.weight",
+    ] {
+        let scrap = Scrap::copy_of("moondream");
+        scrap.edit_tensors(|tensors| drop(tensors.remove(name)));
+        let error = opened(&scrap);
+        let missing =
+            matches!(&error, ModelError::MissingTensor { tensor } if name.ends_with(tensor));
+        assert!(missing, "{name}: {error:?}");
+    }
+    for (path, value, field) in [
+        ("text_config", json!(3), "text_config"),
+        ("text_config.hidden_size", json!(64), "hidden_size"),
+        ("text_config.layer_norm_eps", json!(0), "layer_norm_eps"),
+        (
+            "text_config.partial_rotary_factor",
+            json!(0.01),
+            "partial_rotary_factor",
+        ),
+        ("text_config.qk_layernorm", json!(true), "qk_layernorm"),
+    ] {
+        let scrap = Scrap::copy_of("moondream");
+        scrap.edit_json("config.json", |config| set(config, path, value.clone()));
+        let error = opened(&scrap);
+        let named = match &error {
+            ModelError::InvalidConfig { field: found, .. } => found == field,
+            ModelError::WrongShape { .. } => field == "hidden_size",
+            _ => false,
+        };
+        assert!(named, "{path} = {value}: {error:?}");
+    }
+}

@@ -13,6 +13,8 @@ pub(super) enum Norms {
     Around,
     /// After each half: `x + norm(f(x))`.
     After,
+    /// One before both halves: `x + f(norm(x)) + g(norm(x))`.
+    Shared,
 }
 
 /// How queries and keys are normalised before they are turned.
@@ -31,6 +33,7 @@ pub(super) struct Biases {
     pub(super) qkv: bool,
     pub(super) attention_out: bool,
     pub(super) mlp: bool,
+    pub(super) head: bool,
 }
 
 /// How a file holds what is one matrix to one model and several to another.
@@ -112,8 +115,12 @@ pub(super) struct Description {
     /// Width of the feed-forward network's inside.
     pub(super) intermediate: usize,
     pub(super) activation: Activation,
+    /// Whether the feed-forward network is `activation(gate) · up`; otherwise it is `activation(gate)`.
+    pub(super) gated: bool,
     pub(super) norms: Norms,
     pub(super) head_norm: HeadNorm,
+    /// Layer norms, with biases, in place of root-mean-square norms.
+    pub(super) layer_norms: bool,
     pub(super) epsilon: f32,
     /// What is added to each stored norm weight.
     pub(super) norm_shift: f32,

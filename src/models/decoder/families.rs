@@ -12,7 +12,7 @@ use crate::models::ModelError;
 use crate::models::fields::Fields;
 
 /// The `model_type`s that are built in.
-pub(super) const SUPPORTED: [&str; 12] = [
+pub(super) const SUPPORTED: [&str; 13] = [
     "gemma",
     "gemma2",
     "gemma3_text",
@@ -20,12 +20,16 @@ pub(super) const SUPPORTED: [&str; 12] = [
     "llama",
     "mistral",
     "olmo2",
+    "phi",
     "phi3",
     "qwen2",
     "qwen2_5_vl_text",
     "qwen3",
     "smollm3",
 ];
+
+/// What stands for the `model_type` of Moondream's language model, whose files do not name it.
+pub(in crate::models) const MOONDREAM: &str = "moondream_phi";
 
 /// No real model has as many layers.
 pub(super) const MAX_LAYERS: usize = 1024;
@@ -50,6 +54,7 @@ pub(super) fn describe(config: &Fields) -> Result<Description, ModelError> {
         "qwen2" | "qwen2_5_vl_text" => description.biases.qkv = true,
         "qwen3" => description.head_norm = HeadNorm::PerHead,
         "gemma" | "gemma2" | "gemma3_text" => gemma(config, model_type, &mut description)?,
+        "phi" | MOONDREAM => phi(config, &mut description)?,
         "phi3" => description.parts = Parts::Fused,
         "granite" => {
             let number = |field, default| {
@@ -131,14 +136,17 @@ fn base(config: &Fields, model_type: &str) -> Result<Description, ModelError> {
         head_width,
         intermediate: config.required(&["intermediate_size"])?,
         activation: activation(config)?,
+        gated: true,
         norms: Norms::Before,
         head_norm: HeadNorm::None,
+        layer_norms: false,
         epsilon: config.number("rms_norm_eps")?.unwrap_or(1e-6) as f32,
         norm_shift: 0.0,
         biases: Biases {
             qkv: bias,
             attention_out: bias,
             mlp: config.flag("mlp_bias", false)?,
+            head: false,
         },
         parts: Parts::Apart,
         interleaved: false,
@@ -249,6 +257,31 @@ fn gemma(
     Ok(())
 }
 
+/// What sets the first Phi apart from Llama.
+fn phi(config: &Fields, description: &mut Description) -> Result<(), ModelError> {
+    config.only("qk_layernorm", &json!(false))?;
+    description.norms = Norms::Shared;
+    description.layer_norms = true;
+    description.epsilon = config.number("layer_norm_eps")?.unwrap_or(1e-5) as f32;
+    if description.epsilon <= 0.0 {
+        let detail = format!("{} is impossible", description.epsilon);
+        return Err(config.invalid("layer_norm_eps", detail));
+    }
+    description.gated = false;
+    description.biases = Biases {
+        qkv: true,
+        attention_out: true,
+        mlp: true,
+        head: true,
+    };
+    description.names = &names::HUB_PHI;
+    if description.architecture == MOONDREAM {
+        description.names = &names::MOONDREAM;
+        description.parts = Parts::Fused;
+    }
+    Ok(())
+}
+
 /// SmolLM 3: every fourth layer knows no positions.
 fn without_positions(config: &Fields, description: &mut Description) -> Result<(), ModelError> {
     let interval = config.count("no_rope_layer_interval")?.unwrap_or(4);
@@ -330,7 +363,11 @@ fn rotary(
         None => None,
     };
     let share = nested.or(config.number("partial_rotary_factor")?);
-    let share = share.unwrap_or(1.0);
+    let usual = match config.text("model_type")? {
+        Some("phi" | MOONDREAM) => 0.5,
+        _ => 1.0,
+    };
+    let share = share.unwrap_or(usual);
     let width = (head_width as f64 * share) as usize;
     if width == 0 || width > head_width || !width.is_multiple_of(2) {
         return Err(config.invalid(

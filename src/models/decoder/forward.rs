@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::attention::{self, Attention, AttentionScratch, Unit};
 use super::cache::{BLOCK_TOKENS, Cache, HeadCache};
-use super::description::{Description, HeadNorm, LayerKind};
+use super::description::{Description, HeadNorm, LayerKind, Norms};
 use super::rope::{Angles, Rope};
 use super::weights::{Layer, Linear, Tensors};
 use crate::kernels::{self, Cpu, LinearScratch, Matrix, Team};
@@ -54,6 +54,8 @@ pub(super) struct Scratch {
     context: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
+    /// What both halves of a layer read, where they share a norm.
+    shared: Vec<f32>,
 }
 
 /// Bytes that steps of `tokens` tokens hold besides weights and cache, their sequences being up to
@@ -64,7 +66,7 @@ pub(super) fn activation_bytes(
     context: usize,
     threads: usize,
 ) -> u64 {
-    let row = 2 * description.hidden
+    let row = 3 * description.hidden
         + 3 * description.query_width()
         + 2 * description.key_width()
         + 2 * description.intermediate;
@@ -191,7 +193,12 @@ impl Step<'_> {
             value,
             ..
         } = scratch;
-        let x = self.normed(&layer.attention_norm, hidden, normed);
+        let norm = (&*layer.attention_norm, &*layer.attention_norm_bias);
+        let x = self.normed(norm, hidden, normed);
+        if description.norms == Norms::Shared {
+            scratch.shared.clear();
+            scratch.shared.extend_from_slice(x);
+        }
         let mut outputs: [(&Matrix, &mut [f32]); 3] = [
             (&layer.query.weight, query),
             (&layer.key.weight, key),
@@ -253,17 +260,30 @@ impl Step<'_> {
             linear,
             ..
         } = scratch;
-        let x = self.normed(&layer.mlp_norm, hidden, normed);
-        let mut outputs: [(&Matrix, &mut [f32]); 2] =
-            [(&layer.gate.weight, gate), (&layer.up.weight, up)];
-        kernels::linear(cpu, self.team, linear, x, total, &mut outputs);
-        add_bias(cpu, &layer.gate, gate);
-        add_bias(cpu, &layer.up, up);
+        let x = match description.norms {
+            Norms::Shared => &*scratch.shared,
+            _ => self.normed((&layer.mlp_norm, &[]), hidden, normed),
+        };
+        let activation = description.activation;
         let inside = description.intermediate;
-        self.rows(inside, gate, |first, gate| {
-            let up = &up[first * inside..first * inside + gate.len()];
-            kernels::gate_by(cpu, description.activation, gate, up);
-        });
+        if let Some(layer_up) = &layer.up {
+            let mut outputs: [(&Matrix, &mut [f32]); 2] =
+                [(&layer.gate.weight, gate), (&layer_up.weight, up)];
+            kernels::linear(cpu, self.team, linear, x, total, &mut outputs);
+            add_bias(cpu, &layer.gate, gate);
+            add_bias(cpu, layer_up, up);
+            self.rows(inside, gate, |first, gate| {
+                let up = &up[first * inside..first * inside + gate.len()];
+                kernels::gate_by(cpu, activation, gate, up);
+            });
+        } else {
+            let outputs = &mut [(&layer.gate.weight, gate.as_mut_slice())];
+            kernels::linear(cpu, self.team, linear, x, total, outputs);
+            add_bias(cpu, &layer.gate, gate);
+            self.rows(inside, gate, |_, gate| {
+                kernels::activate(cpu, activation, gate);
+            });
+        }
         let output = &mut [(&layer.down.weight, normed.as_mut_slice())];
         kernels::linear(cpu, self.team, linear, gate, total, output);
         add_bias(cpu, &layer.down, normed);
@@ -304,13 +324,18 @@ impl Step<'_> {
         }
         let rows = wanted * width;
         let x = self.normed(
-            &tensors.final_norm,
+            (&tensors.final_norm, &tensors.final_norm_bias),
             &scratch.hidden[..rows],
             &mut scratch.normed[..rows],
         );
         let head = tensors.head.as_ref().unwrap_or(&tensors.words);
         let output = &mut [(head, &mut *logits)];
         kernels::linear(cpu, self.team, &mut scratch.linear, x, wanted, output);
+        if !tensors.head_bias.is_empty() {
+            for row in logits.chunks_exact_mut(tensors.head_bias.len()) {
+                kernels::add(cpu, row, &tensors.head_bias);
+            }
+        }
         let scale = description.logit_scale;
         match description.logit_cap {
             Some(cap) => self.rows(description.vocabulary, logits, |_, logits| {
@@ -320,17 +345,31 @@ impl Step<'_> {
         }
     }
 
-    /// `x` by a norm into `out`; `x` itself where there is no norm.
-    fn normed<'x>(&self, weight: &[f32], x: &'x [f32], out: &'x mut [f32]) -> &'x [f32] {
+    /// `x` by a norm, its weight and its bias, into `out`; `x` itself where there is no norm.
+    fn normed<'x>(
+        &self,
+        (weight, bias): (&[f32], &[f32]),
+        x: &'x [f32],
+        out: &'x mut [f32],
+    ) -> &'x [f32] {
         if weight.is_empty() {
             return x;
         }
-        let epsilon = self.network.description.epsilon;
+        let Description {
+            epsilon,
+            layer_norms,
+            ..
+        } = *self.network.description;
         let width = weight.len();
         let cpu = self.network.cpu;
         self.rows(width, out, |first, out| {
             let x = &x[first * width..first * width + out.len()];
-            kernels::rms_norm(cpu, x, out, weight, epsilon);
+            if layer_norms {
+                out.copy_from_slice(x);
+                kernels::norm(cpu, out, weight, bias, epsilon, false);
+            } else {
+                kernels::rms_norm(cpu, x, out, weight, epsilon);
+            }
         });
         out
     }

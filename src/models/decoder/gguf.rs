@@ -167,8 +167,10 @@ fn base(entries: &Entries<'_>) -> Result<Description, ModelError> {
         head_width,
         intermediate: entries.required("feed_forward_length")?,
         activation: Activation::Silu,
+        gated: true,
         norms: Norms::Before,
         head_norm: HeadNorm::None,
+        layer_norms: false,
         epsilon: entries
             .positive("attention.layer_norm_rms_epsilon")?
             .unwrap_or(1e-6),
@@ -177,6 +179,7 @@ fn base(entries: &Entries<'_>) -> Result<Description, ModelError> {
             qkv: has(names::GGUF.query) || has(names::GGUF.qkv),
             attention_out: has(names::GGUF.attention_out),
             mlp: has(names::GGUF.down),
+            head: false,
         },
         parts: Parts::Apart,
         interleaved: matches!(entries.architecture, "llama" | "granite" | "smollm3"),

@@ -59,6 +59,29 @@ pub(super) const HUB_POST: Names = Names {
     ..HUB
 };
 
+/// Those of Phi.
+pub(super) const HUB_PHI: Names = Names {
+    final_norm: "final_layernorm",
+    attention_out: "self_attn.dense",
+    mlp_norm: "",
+    gate: "mlp.fc1",
+    up: "",
+    down: "mlp.fc2",
+    ..HUB
+};
+
+/// Those of the Phi in Moondream.
+pub(super) const MOONDREAM: Names = Names {
+    words: "transformer.embd.wte",
+    final_norm: "lm_head.ln",
+    head: "lm_head.linear",
+    layer: "transformer.h",
+    attention_norm: "ln",
+    qkv: "mixer.Wqkv",
+    attention_out: "mixer.out_proj",
+    ..HUB_PHI
+};
+
 /// Names in GGUF files.
 pub(super) const GGUF: Names = Names {
     words: "token_embd",

@@ -18,6 +18,7 @@ pub(super) struct Linear {
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) attention_norm: Vec<f32>,
+    pub(super) attention_norm_bias: Vec<f32>,
     pub(super) query: Linear,
     pub(super) key: Linear,
     pub(super) value: Linear,
@@ -27,7 +28,8 @@ pub(super) struct Layer {
     pub(super) attention_post_norm: Vec<f32>,
     pub(super) mlp_norm: Vec<f32>,
     pub(super) gate: Linear,
-    pub(super) up: Linear,
+    /// `None` where the network has no gate.
+    pub(super) up: Option<Linear>,
     pub(super) down: Linear,
     pub(super) mlp_post_norm: Vec<f32>,
 }
@@ -40,11 +42,11 @@ impl Layer {
             &self.value,
             &self.attention_out,
             &self.gate,
-            &self.up,
             &self.down,
         ];
         let norms = [
             &self.attention_norm,
+            &self.attention_norm_bias,
             &self.query_norm,
             &self.key_norm,
             &self.attention_post_norm,
@@ -52,7 +54,8 @@ impl Layer {
             &self.mlp_post_norm,
         ];
         let linears = linears
-            .iter()
+            .into_iter()
+            .chain(&self.up)
             .map(|linear| linear.weight.bytes() + 4 * linear.bias.len());
         linears.sum::<usize>() + norms.iter().map(|norm| 4 * norm.len()).sum::<usize>()
     }
@@ -65,8 +68,11 @@ pub(super) struct Tensors {
     pub(super) words: Matrix,
     pub(super) layers: Vec<Layer>,
     pub(super) final_norm: Vec<f32>,
+    pub(super) final_norm_bias: Vec<f32>,
     /// [vocabulary, hidden]; `None` where it is the word embeddings.
     pub(super) head: Option<Matrix>,
+    /// [vocabulary]; empty where there is none.
+    pub(super) head_bias: Vec<f32>,
 }
 
 impl Tensors {
@@ -74,7 +80,9 @@ impl Tensors {
     pub(super) fn bytes(&self) -> u64 {
         let tables = self.words.bytes() + self.head.as_ref().map_or(0, Matrix::bytes);
         let layers: usize = self.layers.iter().map(Layer::bytes).sum();
-        (tables + layers + 4 * self.final_norm.len()) as u64
+        let vectors = [&self.final_norm, &self.final_norm_bias, &self.head_bias];
+        let vectors: usize = vectors.iter().map(|vector| 4 * vector.len()).sum();
+        (tables + layers + vectors) as u64
     }
 }
 
@@ -142,15 +150,25 @@ impl<'a> Builder<'a> {
             let head = self.store.head(names.head);
             Some(self.matrix(&head, vocabulary, hidden)?)
         };
+        let head_bias = if self.description.biases.head {
+            let name = self.store.head(names.head);
+            let name = name.strip_suffix("weight").unwrap_or(&name);
+            self.vector(&format!("{name}bias"), vocabulary)?
+        } else {
+            Vec::new()
+        };
         let layers = (0..self.description.layers.len())
             .map(|number| self.layer(number))
             .collect::<Result<_, _>>()?;
         let final_norm = self.norm(names.final_norm, hidden)?;
+        let final_norm_bias = self.norm_bias(names.final_norm, hidden)?;
         Ok(Tensors {
             words,
             layers,
             final_norm,
+            final_norm_bias,
             head,
+            head_bias,
         })
     }
 
@@ -200,15 +218,18 @@ impl<'a> Builder<'a> {
                 self.linear(&at(names.qkv), parts, hidden, biases.qkv, false)?
             }
         };
-        let [gate, up] = match description.parts {
-            Parts::Apart => [
-                self.linear(&at(names.gate), [inside], hidden, biases.mlp, false)?,
-                self.linear(&at(names.up), [inside], hidden, biases.mlp, false)?,
-            ]
-            .map(|[linear]| linear),
-            Parts::Fused => {
+        let mut one = |builder: &mut Self, name: &str| {
+            let [linear] = builder.linear(&at(name), [inside], hidden, biases.mlp, false)?;
+            Ok::<_, ModelError>(linear)
+        };
+        let (gate, up) = match (description.gated, description.parts) {
+            (false, _) => (one(self, names.gate)?, None),
+            (true, Parts::Apart) => (one(self, names.gate)?, Some(one(self, names.up)?)),
+            (true, Parts::Fused) => {
                 let parts = [inside, inside];
-                self.linear(&at(names.gate_up), parts, hidden, biases.mlp, false)?
+                let [gate, up] =
+                    self.linear(&at(names.gate_up), parts, hidden, biases.mlp, false)?;
+                (gate, Some(up))
             }
         };
         let bias = biases.attention_out;
@@ -217,7 +238,9 @@ impl<'a> Builder<'a> {
         let [down] = self.linear(&at(names.down), [hidden], inside, biases.mlp, false)?;
 
         let before = description.norms != Norms::After;
-        let after = description.norms != Norms::Before;
+        let after = matches!(description.norms, Norms::Around | Norms::After);
+        let inner = before && description.norms != Norms::Shared;
+        let attention_norm_bias = self.norm_bias(&at(names.attention_norm), hidden)?;
         let widths = match description.head_norm {
             HeadNorm::None => None,
             HeadNorm::PerHead => Some((description.head_width, description.head_width)),
@@ -236,7 +259,8 @@ impl<'a> Builder<'a> {
             query_norm: optional(names.query_norm, query_width, widths.is_some())?,
             key_norm: optional(names.key_norm, key_width, widths.is_some())?,
             attention_post_norm: optional(names.attention_post_norm, hidden, after)?,
-            mlp_norm: optional(names.mlp_norm, hidden, before)?,
+            attention_norm_bias,
+            mlp_norm: optional(names.mlp_norm, hidden, inner)?,
             mlp_post_norm: optional(names.mlp_post_norm, hidden, after)?,
             query,
             key,
@@ -255,6 +279,14 @@ impl<'a> Builder<'a> {
             *value += self.description.norm_shift;
         }
         Ok(weight)
+    }
+
+    /// The bias of a layer norm; of another norm, empty.
+    fn norm_bias(&mut self, name: &str, width: usize) -> Result<Vec<f32>, ModelError> {
+        match self.description.layer_norms {
+            true => self.vector(&self.store.full(name, "bias"), width),
+            false => Ok(Vec::new()),
+        }
     }
 
     /// Linear layers whose weights lie one below the other in one tensor; `turned` says that their

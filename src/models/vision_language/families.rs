@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::description::{Places, Projector, Sight, Tower};
-use super::names;
+use super::{moondream, names};
 use crate::kernels::Activation;
 use crate::models::ModelError;
+use crate::models::checkpoint::Checkpoint;
 use crate::models::fields::Fields;
 
 /// The `model_type`s that are built in.
-pub(super) const SUPPORTED: [&str; 2] = ["llava", "qwen2_5_vl"];
+pub(super) const SUPPORTED: [&str; 4] = ["blip", "llava", "moondream1", "qwen2_5_vl"];
 
 const FILE: &str = "config.json";
 
@@ -30,17 +31,35 @@ pub(super) struct Family {
     pub(super) sight: Sight,
     /// The configuration of its language model.
     pub(super) text: Fields,
-    /// The token that stands for the picture in a prompt's text.
-    pub(super) placeholder: u32,
-    /// The template of folders that have none.
-    pub(super) template: Option<&'static str>,
+    pub(super) prompt: Prompt,
+    /// What makes of pictures what the tower takes, where the folder does not say.
+    pub(super) preprocessor: Option<String>,
 }
 
-/// Reads the description of the model that `config` names.
-pub(super) fn describe(config: Value) -> Result<Family, ModelError> {
+/// How a query becomes a prompt.
+#[derive(Debug, Clone)]
+pub(super) enum Prompt {
+    /// By a chat template.
+    Chat {
+        /// The token that stands for the picture in the template's text.
+        placeholder: u32,
+        /// The template of folders that have none.
+        usual: Option<&'static str>,
+    },
+    /// The picture stands first, and the query between these texts.
+    Question {
+        before: &'static str,
+        after: &'static str,
+    },
+}
+
+/// Reads the description of the model that `config` names, with the headers of its weights where that says
+/// less than all.
+pub(super) fn describe(config: Value, checkpoint: &Checkpoint) -> Result<Family, ModelError> {
     let fields = Fields::new(FILE, config.clone());
     match fields.text("model_type")? {
         Some("llava") => llava(&fields, config),
+        Some("moondream1") => moondream::describe(&fields, &config, checkpoint),
         Some("qwen2_5_vl") => qwen(&fields, config),
         Some(other) => Err(ModelError::UnsupportedArchitecture {
             found: other.to_owned(),
@@ -104,8 +123,11 @@ fn llava(config: &Fields, value: Value) -> Result<Family, ModelError> {
             in_grid: false,
         },
         text,
-        placeholder: token(config, &["image_token_index", "image_token_id"])?,
-        template: Some(LLAVA_TEMPLATE),
+        prompt: Prompt::Chat {
+            placeholder: token(config, &["image_token_index", "image_token_id"])?,
+            usual: Some(LLAVA_TEMPLATE),
+        },
+        preprocessor: None,
     })
 }
 
@@ -224,8 +246,11 @@ fn qwen(config: &Fields, value: Value) -> Result<Family, ModelError> {
             in_grid: true,
         },
         text,
-        placeholder: token(config, &["image_token_id"])?,
-        template: None,
+        prompt: Prompt::Chat {
+            placeholder: token(config, &["image_token_id"])?,
+            usual: None,
+        },
+        preprocessor: None,
     })
 }
 
@@ -267,7 +292,7 @@ fn text_of(config: &Value) -> Value {
     text
 }
 
-fn add_missing(value: &mut Value, usual: &Value) {
+pub(super) fn add_missing(value: &mut Value, usual: &Value) {
     let (Some(fields), Some(usual)) = (value.as_object_mut(), usual.as_object()) else {
         return;
     };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::families::{self, Family};
+use super::families::{self, Family, Prompt};
 use super::tower;
 use super::weights::{self, SightTensors};
 use crate::images::ImagePreprocessor;
@@ -57,20 +57,25 @@ impl VisionLanguageFiles {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
         let path = path.into();
         files::require_directory(&path)?;
-        let family =
-            families::describe(files::read_json(&path.join("config.json"), "config.json")?)?;
-        let preprocessor = ImagePreprocessor::from_folder(&path)?;
+        let config = files::read_json(&path.join("config.json"), "config.json")?;
+        let checkpoint = Checkpoint::open(&path)?;
+        let family = families::describe(config, &checkpoint)?;
+        let preprocessor = match &family.preprocessor {
+            Some(text) => ImagePreprocessor::from_json(text)?,
+            None => ImagePreprocessor::from_folder(&path)?,
+        };
         let tower = &family.sight.tower;
         preprocessor.require_pictures_of(tower.size, tower.patch * tower.merge)?;
         let cpu = Cpu::detect();
-        let checkpoint = Checkpoint::open(&path)?;
         let sight_bytes = weights::measure(cpu, &family.sight, &checkpoint)?;
         let decoder = DecoderFiles::of_part(&path, &family.text, checkpoint.clone(), cpu)?;
-        if family.placeholder as usize >= decoder.vocabulary() {
+        if let Prompt::Chat { placeholder, .. } = family.prompt
+            && placeholder as usize >= decoder.vocabulary()
+        {
             return Err(ModelError::InvalidConfig {
                 file: "config.json".to_owned(),
                 field: "image_token_id".to_owned(),
-                detail: format!("{} is no token", family.placeholder),
+                detail: format!("{placeholder} is no token"),
             });
         }
         Ok(Self {

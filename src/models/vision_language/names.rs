@@ -50,6 +50,22 @@ pub(super) const BLIP: TowerNames = TowerNames {
     ..CLIP
 };
 
+/// Moondream's.
+pub(super) const MOONDREAM: TowerNames = TowerNames {
+    patches: "patch_embed.linear",
+    class: "",
+    positions: "pos_embed",
+    first_norm: "",
+    layer: "blocks",
+    attention_norm: "norm1",
+    qkv: &["attn.qkv"],
+    attention_out: "attn.proj",
+    mlp_norm: "norm2",
+    mlp_in: &["mlp.fc1"],
+    mlp_out: "mlp.fc2",
+    last_norm: "norm",
+};
+
 /// Qwen2.5-VL's.
 pub(super) const QWEN: TowerNames = TowerNames {
     patches: "patch_embed.proj",
@@ -77,6 +93,11 @@ pub(super) struct ProjectorNames {
 pub(super) const LLAVA_PROJECTOR: ProjectorNames = ProjectorNames {
     norm: "",
     layers: ["linear_1", "linear_2"],
+};
+
+pub(super) const MOONDREAM_PROJECTOR: ProjectorNames = ProjectorNames {
+    norm: "",
+    layers: ["projection.mlp.fc1", "projection.mlp.fc2"],
 };
 
 pub(super) const QWEN_PROJECTOR: ProjectorNames = ProjectorNames {

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::families::Prompt;
 use super::files::VisionLanguageFiles;
 use crate::images::RgbImage;
-use crate::language::{ChatTemplate, TextTokenizer};
+use crate::language::{ChatTemplate, LanguageError, TextTokenizer};
 use crate::models::ModelError;
 use crate::pool::capabilities::text_to_text::{GenerationParams, Language, marks};
 use crate::pool::capabilities::vision::{VisionInput, VisionPreparer};
@@ -33,21 +34,21 @@ impl VisionLanguageFiles {
     /// # Errors
     /// As [`TextTokenizer::from_folder`].
     pub fn language(&self) -> Result<Language, ModelError> {
-        let family = self.described();
-        let placeholder = family.placeholder;
         let tokenizer = TextTokenizer::from_folder(self.path())?;
+        let Prompt::Chat { placeholder, usual } = self.described().prompt else {
+            return Ok(Language::new(tokenizer));
+        };
         let shown = tokenizer.token_bytes(placeholder).unwrap_or_default();
         let shown = String::from_utf8_lossy(shown).into_owned();
         Ok(Language::new(tokenizer).template(|tokenizer| {
-            let template = match (
-                ChatTemplate::from_folder(self.path(), tokenizer),
-                family.template,
-            ) {
-                (
-                    Err(ModelError::Language(crate::language::LanguageError::MissingTemplate)),
-                    Some(usual),
-                ) => ChatTemplate::new(usual, tokenizer)?,
-                (found, _) => found?,
+            let found = ChatTemplate::from_folder(self.path(), tokenizer);
+            let missing = matches!(
+                found,
+                Err(ModelError::Language(LanguageError::MissingTemplate))
+            );
+            let template = match usual.filter(|_| missing) {
+                Some(usual) => ChatTemplate::new(usual, tokenizer)?,
+                None => found?,
             };
             Ok(template.shielding(&shown))
         }))
@@ -63,6 +64,26 @@ impl VisionLanguageFiles {
     }
 }
 
+impl VisionLanguagePreparer {
+    /// The tokens of a prompt before the picture and after it.
+    fn around(&self, query: &str) -> Result<(Vec<u32>, Vec<u32>), ModelError> {
+        match self.files.described().prompt {
+            Prompt::Chat { placeholder, .. } => {
+                let mut tokens = self.language.about_picture(query, placeholder)?;
+                let place = tokens.iter().position(|token| *token == placeholder);
+                let after = tokens.split_off(place.unwrap_or_default());
+                Ok((tokens, after.into_iter().skip(1).collect()))
+            }
+            Prompt::Question { before, after } => {
+                let tokenizer = self.language.tokenizer();
+                let text = format!("{before}{query}{after}");
+                let tokens = tokenizer.encode_as_text(&text, false)?;
+                Ok((tokenizer.special().bos.into_iter().collect(), tokens))
+            }
+        }
+    }
+}
+
 impl VisionPreparer for VisionLanguagePreparer {
     fn prepare(
         &self,
@@ -74,21 +95,22 @@ impl VisionPreparer for VisionLanguagePreparer {
             // What can't be kept to is told before it waits for a worker, which begins anew.
             self.language.check(constraint)?;
         }
-        let placeholder = self.files.described().placeholder;
-        let mut prompt = self.language.about_picture(&query, placeholder)?;
+        let (before, after) = self.around(&query)?;
         let pixels = self.files.preprocessor().run(&picture)?;
         let [_, height, width] = pixels.shape();
         let rows = self.files.rows_of(height, width);
+        let tokens = before
+            .len()
+            .saturating_add(rows)
+            .saturating_add(after.len());
         // One place is for the first token of the answer.
-        let (tokens, most) = (prompt.len() - 1 + rows, self.context.saturating_sub(1));
+        let most = self.context.saturating_sub(1);
         if tokens > most {
             return Err(ModelError::PromptTooLong { tokens, most });
         }
         let size = [picture.width(), picture.height()];
         let marks = marks(&content(&picture), rows);
-        if let Some(place) = prompt.iter().position(|token| *token == placeholder) {
-            prompt.splice(place..=place, marks);
-        }
+        let prompt = [before, marks, after].concat();
         Ok(VisionInput {
             prompt,
             size,

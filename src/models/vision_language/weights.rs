@@ -281,7 +281,9 @@ impl<'a> Builder<'a> {
             frames,
             ..
         } = *tower;
+        let rows_of_one = self.shape_of(&name).is_some_and(|shape| shape.len() == 2);
         let shape = match frames {
+            1 if rows_of_one => vec![hidden, tower.patch_values()],
             1 => vec![hidden, 3, patch, patch],
             _ => vec![hidden, 3, frames, patch, patch],
         };
@@ -428,6 +430,11 @@ impl<'a> Builder<'a> {
         columns: usize,
     ) -> Result<Matrix, ModelError> {
         Ok(self.linear(name, columns, rows, false)?.weight)
+    }
+
+    fn shape_of(&self, name: &str) -> Option<&[usize]> {
+        let name = format!("{}{name}", self.prefix);
+        Some(self.checkpoint.entry(&name)?.shape.as_slice())
     }
 
     /// Whether the part has this tensor.
