@@ -8,6 +8,7 @@ mod encoder;
 mod error;
 pub(crate) mod fields;
 pub(crate) mod files;
+mod flux;
 mod gguf;
 mod guarded;
 mod ocr;
@@ -26,6 +27,7 @@ pub use efficientnet::{EfficientNet, EfficientNetWeights};
 pub use encoder::{EncoderFolder, EncoderPrecision, EncoderPreparer, EncoderWeights, TextEncoder};
 pub use encoder::{ImageTower, TowerFolder, TowerPreparer, TowerWeights};
 pub use error::ModelError;
+pub use flux::{FluxFolder, FluxPainter, FluxPreparer, FluxWeights};
 pub use gguf::{Gguf, GgufStrings, GgufTensor, GgufType};
 #[cfg(feature = "testing")]
 pub(crate) use ocr::parts as ocr_parts;

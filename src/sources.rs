@@ -5,6 +5,7 @@
 //! [`ModelSpec::embedded`](crate::ModelSpec::embedded).
 
 mod embedded;
+mod flux;
 mod folder;
 mod hub;
 mod image_embedding;

@@ -12,5 +12,5 @@ mod weights;
 pub(super) use attention::{AttentionBias, attention};
 pub(super) use compute::Compute;
 pub(super) use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, add_to_channels};
-pub(super) use ops::{activate, add, gate, in_rows, values};
+pub(super) use ops::{activate, add, fresh_copy, gate, in_rows, values};
 pub(super) use weights::{TensorSource, Weights};

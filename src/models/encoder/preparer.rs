@@ -74,6 +74,11 @@ impl EncoderPreparer {
         })
     }
 
+    /// Of a folder that holds a tokenizer alone; texts are truncated to `max_tokens`.
+    pub(crate) fn of_tokenizer(folder: &Path, max_tokens: usize) -> Result<Self, ModelError> {
+        Self::read(folder, folder, max_tokens, 1, false)
+    }
+
     /// The prompts by name, from `config_sentence_transformers.json`.
     pub fn prompts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.prompts
@@ -108,6 +113,11 @@ impl EncoderPreparer {
             .iter()
             .copied()
             .find(|name| self.prompts.contains_key(*name))
+    }
+
+    /// A text's tokens, without a prompt before it.
+    pub(crate) fn tokenize(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        self.tokenizer.tokenize(text)
     }
 }
 

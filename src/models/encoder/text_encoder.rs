@@ -44,16 +44,28 @@ impl TextEncoder {
         }
     }
 
-    /// Why an input cannot be run; the network itself takes any tokens of its vocabulary.
-    fn check(&self, input: &EmbedInput) -> Result<(), ModelError> {
-        let tokens = input.tokens.len();
+    /// The vectors of a text's tokens after the last layer: shape `[tokens, hidden]`.
+    pub(crate) fn token_vectors(
+        &mut self,
+        tokens: &[u32],
+        threads: usize,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.check(tokens)?;
+        let network = self.weights.network();
+        network.run(&[tokens], threads, &mut self.scratch);
+        Ok(self.scratch.hidden().to_vec())
+    }
+
+    /// Why a text cannot be run; the network itself takes any tokens of its vocabulary.
+    fn check(&self, text: &[u32]) -> Result<(), ModelError> {
+        let tokens = text.len();
         let most = self.weights.folder().max_tokens();
         let vocabulary = self.weights.network().description.vocabulary;
         let detail = if tokens == 0 {
             "it has no tokens".to_owned()
         } else if tokens > most {
             format!("{tokens} tokens, the model takes {most}")
-        } else if let Some(token) = input.tokens.iter().find(|id| **id as usize >= vocabulary) {
+        } else if let Some(token) = text.iter().find(|id| **id as usize >= vocabulary) {
             format!("token {token} is outside the vocabulary of {vocabulary}")
         } else {
             return Ok(());
@@ -78,7 +90,10 @@ impl TextEmbeddingCapable for TextEncoder {
         inputs: &[&EmbedInput],
         context: &StepContext,
     ) -> Result<Vec<Result<Embedding, ModelError>>, ModelError> {
-        let checks: Vec<_> = inputs.iter().map(|input| self.check(input)).collect();
+        let checks: Vec<_> = inputs
+            .iter()
+            .map(|input| self.check(&input.tokens))
+            .collect();
         let sound: Vec<&EmbedInput> = inputs
             .iter()
             .zip(&checks)

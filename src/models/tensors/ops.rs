@@ -93,7 +93,7 @@ pub(crate) fn in_rows(
 }
 
 /// A copy whose values nobody else holds.
-pub(super) fn fresh_copy(tensor: &Tensor) -> Result<Tensor> {
+pub(crate) fn fresh_copy(tensor: &Tensor) -> Result<Tensor> {
     let tensor = tensor.contiguous()?;
     tensor.copy()
 }
