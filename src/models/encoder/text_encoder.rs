@@ -52,8 +52,13 @@ impl TextEncoder {
     ) -> Result<Vec<f32>, ModelError> {
         self.check(tokens)?;
         let network = self.weights.network();
-        network.run(&[tokens], threads, &mut self.scratch);
-        Ok(self.scratch.hidden().to_vec())
+        let words = Words {
+            network,
+            texts: &[tokens],
+        };
+        network.run(&words, network.whole(), threads, &mut self.scratch);
+        let vectors = self.scratch.sequences().next();
+        Ok(vectors.unwrap_or_default().to_vec())
     }
 
     /// Why a text cannot be run; the network itself takes any tokens of its vocabulary.

@@ -11,7 +11,7 @@ use crate::models::ModelError;
 use crate::models::tensors::{Linear, Weights, activate};
 
 /// One side, text or picture, of a layer that keeps them apart.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Side {
     modulation: Modulation<6>,
     projection: Projection,
@@ -59,7 +59,7 @@ impl Side {
 }
 
 /// A layer that keeps text and picture apart but for the attention.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct DoubleBlock {
     text: Side,
     picture: Side,
@@ -118,7 +118,7 @@ impl DoubleBlock {
 }
 
 /// A layer over text and picture as one, whose attention and feed-forward network stand side by side.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct SingleBlock {
     modulation: Modulation<3>,
     projection: Projection,

@@ -14,7 +14,7 @@ const WAVES: usize = 256;
 const LONGEST: f32 = 10_000.0;
 
 /// Two linear layers with SiLU between.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Embedder {
     first: Linear,
     second: Linear,
@@ -39,7 +39,7 @@ impl Embedder {
 }
 
 /// The layers that make that vector.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Conditions {
     time: Embedder,
     guidance: Option<Embedder>,

@@ -12,7 +12,7 @@ use crate::models::tensors::{AttentionBias, Linear, Weights, attention, in_rows,
 const EPSILON: f32 = 1e-6;
 
 /// From tokens to the queries, keys and values of all heads.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Projection {
     query: Linear,
     key: Linear,

@@ -10,7 +10,7 @@ use crate::models::tensors::{Linear, Weights, add, fresh_copy, in_rows, values};
 const EPSILON: f32 = 1e-6;
 
 /// A linear layer from the conditions to several vectors of the stream's width.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Modulation<const N: usize> {
     linear: Linear,
     width: usize,

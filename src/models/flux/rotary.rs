@@ -10,7 +10,7 @@ const THETA: f64 = 10_000.0;
 
 /// Cosines and sines for the tokens of a text, which all stand at the origin, and of a picture's rows and
 /// columns after it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Rotary {
     /// As `sines`, `[tokens, head width / 2]`.
     cosines: Vec<f32>,

@@ -29,7 +29,7 @@ pub(super) struct FluxInput<'a> {
 }
 
 /// The transformer with its weights.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct FluxTransformer {
     config: FluxConfig,
     picture_in: Linear,
