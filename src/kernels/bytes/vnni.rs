@@ -84,7 +84,7 @@ fn tile<const M: usize>(part: &Part<'_>, row: usize, out: &mut [f32]) {
         let to = width.min(from + GROUP / QUAD);
         let mut sums = [[_mm512_setzero_si512(); REGISTERS]; M];
         for quad in from..to {
-            let weights: [__m512i; REGISTERS] = weights[quad].map(|codes| pulp::cast(codes));
+            let weights: [__m512i; REGISTERS] = weights[quad].map(pulp::cast);
             for i in 0..M {
                 let codes = _mm512_set1_epi32(i32::from_le_bytes(lines[i][quad]));
                 for j in 0..REGISTERS {

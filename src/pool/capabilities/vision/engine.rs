@@ -20,7 +20,7 @@ pub struct VisionEngine {
 
 enum Driver {
     Reader(ReaderEngine),
-    Language(LanguageEngine),
+    Language(Box<LanguageEngine>),
 }
 
 impl fmt::Debug for VisionEngine {
@@ -36,7 +36,7 @@ impl VisionEngine {
     pub(super) fn new(model: VisionModel) -> Self {
         let driver = match model.kind {
             VisionKind::Reader(reader) => Driver::Reader(ReaderEngine::new(reader)),
-            VisionKind::Language(model) => Driver::Language(LanguageEngine::new(*model)),
+            VisionKind::Language(model) => Driver::Language(Box::new(LanguageEngine::new(*model))),
         };
         Self {
             driver,
