@@ -133,7 +133,7 @@ fn account(painting: &Painting, name: &Path) -> String {
         name.display(),
         painting.seed,
         short(timings.encoded.saturating_sub(timings.queued)),
-        short(timings.denoised.saturating_sub(timings.encoded)),
+        short(timings.denoised.saturating_sub(timings.begun)),
         short(timings.total.saturating_sub(timings.denoised)),
     )
 }

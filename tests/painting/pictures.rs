@@ -43,8 +43,8 @@ async fn chunks_come_in_order_and_the_picture_is_last() {
     let read = ImageSource::bytes(painting.png.clone());
     assert_eq!(read.load(&Default::default()).unwrap(), painting.picture);
     let timings = painting.timings;
-    assert!(timings.queued <= timings.encoded && timings.encoded <= timings.denoised);
-    assert!(timings.denoised <= timings.total);
+    assert!(timings.queued <= timings.encoded && timings.encoded <= timings.begun);
+    assert!(timings.begun <= timings.denoised && timings.denoised <= timings.total);
     let written = serde_json::to_string(&chunks).unwrap();
     let read: Vec<ImageChunk> = serde_json::from_str(&written).unwrap();
     assert_eq!(read, chunks);
@@ -127,6 +127,9 @@ async fn each_of_many_pictures_is_what_its_seed_gives_alone() {
         let alone = ancestral.clone().seed(painting.seed);
         assert_eq!(png(&dauber, "a cat", alone).await, painting.png);
     }
+    // They were begun when there was room for them.
+    let begun: Vec<_> = many.iter().map(|painting| painting.timings.begun).collect();
+    assert!(begun[4] >= many[0].timings.denoised && begun[0] < many[0].timings.denoised);
     // The model takes four entries at once, so the first four came before the fifth was begun.
     let calls: Vec<usize> = predictions(&steering).iter().map(Vec::len).collect();
     assert_eq!(calls[..8], [4, 4, 4, 4, 2, 2, 2, 2]);

@@ -1,10 +1,11 @@
 //! What can't be painted is refused at once, by a typed error, and harms nobody.
 
 use std::error::Error;
+use std::time::Duration;
 
 use modelpool::diffusion::SchedulerKind;
 use modelpool::images::{ImageError, ImageSource, RgbImage};
-use modelpool::testing::{Point, Steering};
+use modelpool::testing::{Act, Point, Steering};
 use modelpool::{
     ImageParams, ModelError, PaintingRequest, PoolError, PromptPreparer, PromptTokens,
 };
@@ -120,6 +121,37 @@ async fn limits_of_prompts_and_pictures_are_the_specs() {
         PoolError::Image(ImageError::TooLarge { .. })
     ));
     png(&dauber, "12345", seeded(1)).await;
+    universe.close().await;
+}
+
+/// What a model of this kind may take is longer than the pool allows others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_may_take_ten_minutes_unless_the_spec_says_otherwise() {
+    let steering = Steering::new();
+    steering.script(Point::Step, [Act::Hang]);
+    let mut settings = config();
+    settings.step_timeout = Duration::from_millis(50);
+    let universe = Universe::new(settings).await;
+    let patient = steering.dauber("patient", 100, description());
+    let patient = universe.register(patient.max_workers(1)).unwrap();
+    let stream = within(patient.generate_image("a", seeded(1)))
+        .await
+        .unwrap();
+    within(steering.visited(Point::Step, 1)).await;
+    let hasty = Steering::new();
+    hasty.always(Point::Step, Act::Hang);
+    let spec = hasty.dauber("hasty", 100, description()).max_workers(1);
+    let spec = spec.step_timeout(Duration::from_millis(50));
+    let given_up = universe.register(spec).unwrap();
+    let given_up = within(given_up.generate_image("a", seeded(1)))
+        .await
+        .unwrap();
+    let error = within(given_up.collect()).await.unwrap_err();
+    assert!(matches!(error, PoolError::Stalled { .. }), "{error}");
+    // By then the other one's time would have been up, too.
+    hasty.open(Point::Step);
+    steering.open(Point::Step);
+    assert_eq!(within(stream.collect()).await.unwrap().len(), 1);
     universe.close().await;
 }
 

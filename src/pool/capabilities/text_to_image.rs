@@ -49,6 +49,10 @@ impl Capability for TextToImage {
 impl ModelHandle<TextToImage> {
     /// Paints what the prompt says, which may be nothing.
     ///
+    /// All of the request's pictures must come within its deadline. That is the pool's
+    /// `default_deadline` unless the handle has another, which large models on slow machines need:
+    /// [`with`](ModelHandle::with).
+    ///
     /// ```no_run
     /// # async fn demo(painter: modelpool::ModelHandle<modelpool::TextToImage>)
     /// # -> Result<(), Box<dyn std::error::Error>> {

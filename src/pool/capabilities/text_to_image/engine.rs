@@ -103,9 +103,7 @@ impl TextToImageEngine {
         let slot = running.slot;
         let done = match work {
             Work::Prompts => encode_prompts(model, running, context, outbox),
-            Work::EncodePicture(picture) => {
-                encode_picture(model, running, picture, context, outbox)
-            }
+            Work::EncodePicture(picture) => encode_picture(model, running, picture, context),
             Work::Decode(picture) => decode(model, running, picture, context, outbox),
             Work::Denoise | Work::Wait => Ok(()),
         };
@@ -123,8 +121,11 @@ impl TextToImageEngine {
         outbox: &mut Outbox<'_, TextToImage>,
     ) -> Result<(), ModelError> {
         let group = Group::around(first, &self.running, self.description.max_batch);
-        for &(place, _) in group.pictures() {
-            self.running[place].turn = self.steps;
+        for &(place, picture) in group.pictures() {
+            let running = &mut self.running[place];
+            running.turn = self.steps;
+            let age = outbox.age(running.slot);
+            running.pictures[picture].begun.get_or_insert(age);
         }
         let failed = group.walk(
             &mut *self.model,
@@ -134,7 +135,7 @@ impl TextToImageEngine {
         )?;
         for &(place, picture) in group.pictures() {
             let running = &mut self.running[place];
-            running.timings.denoised = outbox.age(running.slot);
+            running.pictures[picture].denoised = outbox.age(running.slot);
             if !failed.iter().any(|(slot, _)| *slot == running.slot) {
                 running.tell_step(picture, &self.description, outbox);
             }
@@ -168,16 +169,13 @@ fn encode_picture(
     running: &mut Running,
     place: usize,
     context: &StepContext,
-    outbox: &mut Outbox<'_, TextToImage>,
 ) -> Result<(), ModelError> {
     let request = Arc::clone(&running.request);
     let (Some(init), Some(picture)) = (&request.init, running.pictures.get_mut(place)) else {
         return Ok(());
     };
     let latents = model.encode_picture(init, &picture.picture_noise(), context)?;
-    picture.begin_from(latents)?;
-    running.timings.encoded = outbox.age(running.slot);
-    Ok(())
+    picture.begin_from(latents)
 }
 
 fn decode(
@@ -192,6 +190,9 @@ fn decode(
         return Ok(());
     };
     let (image, seed) = (picture.image, picture.seed);
+    let mut timings = running.timings;
+    timings.begun = picture.begun.unwrap_or_default();
+    timings.denoised = picture.denoised;
     let made = model.decode(&picture.latents, width, height, context)?;
     let (wanted_width, wanted_height) = (running.request.width, running.request.height);
     if (made.width() as usize, made.height() as usize) != (wanted_width, wanted_height) {
@@ -202,13 +203,13 @@ fn decode(
         )));
     }
     let png = made.to_png()?;
-    running.timings.total = outbox.age(running.slot);
+    timings.total = outbox.age(running.slot);
     let painting = Painting {
         image,
         picture: made,
         png,
         seed,
-        timings: running.timings,
+        timings,
     };
     running.finish(place, painting);
     Ok(())

@@ -1,5 +1,7 @@
 //! A picture in work.
 
+use std::time::Duration;
+
 use super::description::DiffusionDescription;
 use super::request::PaintingRequest;
 use crate::diffusion::{NoiseSource, NormalNoise, Purpose, Scheduler};
@@ -26,6 +28,9 @@ pub(super) struct Picture {
     pub(super) latents: Vec<f32>,
     /// The latents as the model sees them.
     pub(super) input: Vec<f32>,
+    /// How old the request was when the picture's first step began, and when the last one ended.
+    pub(super) begun: Option<Duration>,
+    pub(super) denoised: Duration,
     noise: NormalNoise,
     waits_for_picture: bool,
 }
@@ -54,6 +59,8 @@ impl Picture {
             scheduler,
             latents,
             input: Vec::new(),
+            begun: None,
+            denoised: Duration::ZERO,
             noise: NormalNoise::new(seed, Purpose::Steps),
             waits_for_picture,
         })

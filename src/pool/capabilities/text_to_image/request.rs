@@ -112,9 +112,12 @@ impl PaintingRequest {
 pub struct PaintingTimings {
     /// Until a worker took the request up: tokenising and waiting.
     pub queued: Duration,
-    /// Until the prompts, and the picture to begin from, were encoded.
+    /// Until the prompts were encoded.
     pub encoded: Duration,
-    /// Until the last step was made.
+    /// Until the first step of this picture began: those before it are finished, and the picture to
+    /// begin from is encoded.
+    pub begun: Duration,
+    /// Until its last step was made.
     pub denoised: Duration,
     /// Until the picture was there.
     pub total: Duration,

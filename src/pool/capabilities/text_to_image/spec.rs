@@ -1,6 +1,7 @@
 //! How models that paint are brought to a pool.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::TextToImage;
 use super::caller_side::{AnyPreparer, PaintingSide};
@@ -12,11 +13,17 @@ use crate::model::{ModelInfo, ModelSpec};
 use crate::models::ModelError;
 use crate::pool::core::Shared;
 
+/// How long a step may take unless somebody says otherwise.
+const STEP_TIMEOUT: Duration = Duration::from_secs(600);
+
 impl ModelSpec<TextToImage> {
     /// A model that paints, loaded by `loader` on the thread of each worker. `description` is what the
     /// loaded model says of itself, too: with it, callers are told at once what the model can't do. The
     /// model is given a prompt's bytes as the tokens of one text encoder, unless a
     /// [`preparer`](Self::preparer) makes other ones.
+    ///
+    /// A step of a large model takes minutes on a slow machine: it may take ten, whatever the pool's
+    /// `step_timeout`, unless [`step_timeout`](Self::step_timeout) says otherwise.
     pub fn text_to_image<M: TextToImageCapable>(
         info: ModelInfo,
         description: DiffusionDescription,
@@ -26,7 +33,8 @@ impl ModelSpec<TextToImage> {
             let model: Box<dyn TextToImageCapable> = Box::new(loader()?);
             Ok(model)
         });
-        Self::with_caller_side(info, PaintingSide::new(description), loader)
+        let side = PaintingSide::new(description);
+        Self::with_caller_side(info, side, loader).step_timeout(STEP_TIMEOUT)
     }
 
     /// The same for a model whose workers share their weights: `load_weights` runs when the first
@@ -47,6 +55,7 @@ impl ModelSpec<TextToImage> {
             let model: Box<dyn TextToImageCapable> = Box::new(make_worker(weights)?);
             Ok(model)
         })
+        .step_timeout(STEP_TIMEOUT)
     }
 
     /// Makes tokens of prompts on the caller's side with what `load` gives. It is loaded when it is
