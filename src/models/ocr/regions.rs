@@ -92,7 +92,8 @@ impl<'a> ProbabilityMap<'a> {
 
     fn line(&self, outline: &mut Vec<Point>, [width, height]: [u32; 2]) -> Option<[[f32; 2]; 4]> {
         let core = smallest_rectangle(&hull(outline))?;
-        if core.shorter_side < MIN_SIDE || !(self.mean(&core) >= MIN_MEAN) {
+        let mean = self.mean(&core);
+        if core.shorter_side < MIN_SIDE || mean < MIN_MEAN || mean.is_nan() {
             return None;
         }
         let (area, around) = measures(&core.corners);
