@@ -1,5 +1,7 @@
 //! Layers with their weights.
 
+use std::sync::Arc;
+
 use candle_core::{D, Result, Tensor, bail};
 
 use super::ops;
@@ -8,11 +10,11 @@ use crate::kernels::{self, Activation, Cpu, Dense};
 use crate::models::ModelError;
 
 /// `x · Wᵀ + b`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Linear {
     weight: Tensor,
     /// The same as the CPU's kernels want it, instead of the values of `weight`.
-    dense: Option<Dense>,
+    dense: Option<Arc<Dense>>,
     bias: Option<Tensor>,
 }
 
@@ -29,7 +31,7 @@ impl Linear {
         let mut dense = None;
         if weights.loads_to_cpu() {
             let pack = |values: &[f32]| Ok(Dense::pack(Cpu::detect(), outputs, inputs, values));
-            dense = Some(ops::values(&weight, pack)?);
+            dense = Some(Arc::new(ops::values(&weight, pack)?));
             weight = shape_only(&[outputs, inputs])?;
         }
         Ok(Self {
