@@ -6,6 +6,7 @@
 
 mod attention;
 mod blip;
+mod builder;
 mod description;
 mod families;
 mod files;

@@ -2,9 +2,10 @@
 
 use futures_util::future::join_all;
 use modelpool::images::RgbImage;
-use modelpool::{Constraint, FinishReason};
+use modelpool::{Constraint, FinishReason, ModelSpec, Vision};
 
-use crate::reference::{ALL, Reference, queries};
+use crate::reference::{ALL, Reference, data, options, queries};
+use crate::universe::{Universe, config};
 use crate::{ask, ids, one_worker, params};
 
 /// The reference's answer, up to the token that ends it.
@@ -121,5 +122,30 @@ async fn several_answers_penalties_stops_and_constraints_are_as_for_texts() {
         assert!(matches!(text, "yes" | "no"), "{family}: {text}");
         assert_eq!(found.answers[0].finish, FinishReason::Constraint);
         universe.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_to_give_way_is_computed_anew_with_its_picture() {
+    for family in ALL {
+        let reference = Reference::of(family);
+        let pictures: Vec<RgbImage> = (0..3).map(|number| reference.picture(number)).collect();
+        // Three texts of which the cache has room for one, as long as they get.
+        let context = if family.starts_with("blip") { 64 } else { 256 };
+        let long = params().max_tokens(context * 2 / 3 - 10).ignore_eos(true);
+        let options = options(family).cache_tokens(context);
+        let universe = Universe::new(config()).await;
+        let spec = ModelSpec::<Vision>::folder(data(family), options).unwrap();
+        let model = universe.register(spec.max_workers(1)).unwrap();
+        let asked = |picture| ask(&model, picture, "What?", long.clone());
+        let together = join_all(pictures.iter().map(asked)).await;
+        assert!(universe.status().models[0].metrics.tokens.put_off > 0);
+        universe.close().await;
+        for (picture, found) in pictures.iter().zip(together) {
+            let (universe, model) = one_worker(family).await;
+            let alone = ask(&model, picture, "What?", long.clone()).await;
+            assert!(found.answers == alone.answers, "{family}");
+            universe.close().await;
+        }
     }
 }

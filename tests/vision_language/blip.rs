@@ -171,6 +171,7 @@ fn steps_that_cannot_be_run_are_refused() {
         ("unknown", step(&unknown, 0, &blocks, Some(&rows))),
         ("too long", step(&long, MARKS, &blocks, Some(&rows))),
         ("no blocks", step(&tokens, 0, &[], Some(&rows))),
+        ("no end", step(&[7, 7], usize::MAX, &blocks, Some(&rows))),
         (
             "no such block",
             step(&tokens, 0, &[BlockId(999)], Some(&rows)),

@@ -146,7 +146,13 @@ fn chunks_company_and_threads_change_no_bit() {
         let vocabulary = model.limits().vocabulary;
         let mut cut = Vec::new();
         // In pieces that begin and end within the picture, beside a sequence with another one.
-        let ends = [5, start_of(mine) + 3, 30, mine.len()];
+        let start = start_of(mine);
+        let ends = [
+            start + 2,
+            start + 6,
+            (start + 6).midpoint(mine.len()),
+            mine.len(),
+        ];
         let mut from = 0;
         for end in ends {
             let beside = from.min(theirs.len() - 2)..end.min(theirs.len() - 1);

@@ -99,7 +99,9 @@ impl TextDecoder {
                     .and_then(|picture| picture.row_at(place));
                 row.is_some_and(|row| row.len() == hidden)
             };
-            let mut tokens = (chunk.position..).zip(chunk.tokens);
+            // Where positions end, there is neither a row nor room.
+            let places = (0..).map(|number| chunk.position.saturating_add(number));
+            let mut tokens = places.zip(chunk.tokens);
             let unknown = tokens.find(|(place, id)| match is_mark(**id) {
                 true => !is_row(*place),
                 false => **id as usize >= vocabulary,

@@ -218,7 +218,7 @@ impl<'a> Builder<'a> {
                 self.linear(&at(names.qkv), parts, hidden, biases.qkv, false)?
             }
         };
-        let mut one = |builder: &mut Self, name: &str| {
+        let one = |builder: &mut Self, name: &str| {
             let [linear] = builder.linear(&at(name), [inside], hidden, biases.mlp, false)?;
             Ok::<_, ModelError>(linear)
         };

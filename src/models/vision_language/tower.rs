@@ -138,7 +138,7 @@ impl Eye<'_> {
     }
 
     /// The tower's rows, without the one that stands for the whole picture where that is left out.
-    pub(super) fn rows<'s>(self, scratch: &'s Scratch) -> &'s [f32] {
+    pub(super) fn rows(self, scratch: &Scratch) -> &[f32] {
         let dropped = usize::from(self.sight.drops_class());
         &scratch.hidden[dropped * self.sight.tower.hidden..]
     }

@@ -14,6 +14,13 @@ pub(super) struct Stored<'a> {
     pub(super) count: usize,
 }
 
+/// How many heads share a row of so many values.
+#[derive(Clone, Copy)]
+pub(super) struct Heads {
+    pub(super) heads: usize,
+    pub(super) hidden: usize,
+}
+
 /// What a pass computes with, kept from layer to layer.
 #[derive(Debug, Default)]
 pub(super) struct AttentionScratch {
@@ -28,12 +35,11 @@ impl AttentionScratch {
     pub(super) fn attend(
         &mut self,
         cpu: Cpu,
-        heads: usize,
+        Heads { heads, hidden }: Heads,
         queries: &[f32],
         stored: Stored<'_>,
         seen: impl Fn(usize) -> usize,
         out: &mut [f32],
-        hidden: usize,
     ) {
         let (width, count) = (hidden / heads, stored.count);
         let rows = queries.len() / hidden;

@@ -7,6 +7,7 @@ use super::super::families::{
     activation, epsilon, fixed_side, part, require_whole_heads, side, token,
 };
 use super::super::names;
+use super::attention::Heads;
 use crate::kernels::Activation;
 use crate::models::ModelError;
 use crate::models::fields::Fields;
@@ -36,8 +37,11 @@ pub(super) struct Text {
 }
 
 impl Text {
-    pub(super) fn head_width(&self) -> usize {
-        self.hidden / self.heads
+    pub(super) fn heads(&self) -> Heads {
+        Heads {
+            heads: self.heads,
+            hidden: self.hidden,
+        }
     }
 
     /// Keys and values that all layers have of one row.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::teams::Teams;
 use super::super::tower::{self, Eye};
 use super::MARKS;
-use super::attention::{AttentionScratch, Stored};
+use super::attention::{AttentionScratch, Heads, Stored};
 use super::files::BlipWeights;
 use super::text::{Own, Pass, Rows, Scratch, Whole};
 use crate::kernels::{Cpu, Team};
@@ -130,7 +130,9 @@ impl BlipModel {
         let needed = end.div_ceil(BLOCK_TOKENS);
         let blocks = self.limits.blocks;
         let foreign = chunk.blocks.iter().find(|block| block.index() >= blocks);
-        let mut tokens = (chunk.position..).zip(chunk.tokens);
+        // Where positions end, there is no room.
+        let places = (0..).map(|number| chunk.position.saturating_add(number));
+        let mut tokens = places.zip(chunk.tokens);
         let unknown = tokens.find(|(place, id)| match place < &MARKS {
             true => !is_mark(**id),
             false => **id as usize >= text.vocabulary,
@@ -209,8 +211,7 @@ impl VisionLanguageCapable for BlipModel {
             };
             let mut whole = Whole {
                 cpu,
-                heads: text.heads,
-                hidden: text.hidden,
+                heads: text.heads(),
             };
             encoder.run(&[rows], &mut whole, scratch);
             let read = std::mem::take(&mut scratch.hidden);
@@ -317,7 +318,7 @@ fn run(
         };
         let mut cached = Cached {
             cpu,
-            heads: text.heads,
+            heads: text.heads(),
             texts: &step.texts,
             blocks: &step.blocks,
             cache,
@@ -331,7 +332,7 @@ fn run(
 /// Texts whose earlier rows lie in the cache.
 struct Cached<'a> {
     cpu: Cpu,
-    heads: usize,
+    heads: Heads,
     texts: &'a [Rows<'a>],
     blocks: &'a [&'a [BlockId]],
     cache: &'a mut Cache,
@@ -376,6 +377,6 @@ impl Own for Cached<'_> {
             count,
         };
         let seen = |row: usize| first + row + 1;
-        scratch.attend(self.cpu, self.heads, query, stored, seen, context, width);
+        scratch.attend(self.cpu, self.heads, query, stored, seen, context);
     }
 }

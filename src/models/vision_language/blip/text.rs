@@ -1,6 +1,6 @@
 //! The pass through BERT's layers: all rows of a step as those of one matrix.
 
-use super::attention::{AttentionScratch, Stored};
+use super::attention::{AttentionScratch, Heads, Stored};
 use super::config::Text;
 use super::weights::{AttentionTensors, HeadTensors, TextTensors};
 use crate::kernels::{self, Cpu, LinearScratch, Team};
@@ -104,12 +104,11 @@ impl Pass<'_> {
                 };
                 scratch.attention.attend(
                     self.cpu,
-                    self.text.heads,
+                    self.text.heads(),
                     &scratch.query[range.clone()],
                     stored,
                     |_| count,
                     &mut scratch.context[range],
-                    width,
                 );
             }
             self.close(&layer.beside, total, scratch);
@@ -226,8 +225,7 @@ impl Pass<'_> {
 /// A text that is read as a whole: all of its rows see all.
 pub(super) struct Whole {
     pub(super) cpu: Cpu,
-    pub(super) heads: usize,
-    pub(super) hidden: usize,
+    pub(super) heads: Heads,
 }
 
 impl Own for Whole {
@@ -239,14 +237,15 @@ impl Own for Whole {
         scratch: &mut AttentionScratch,
         context: &mut [f32],
     ) {
-        let count = key.len() / self.hidden;
+        let hidden = self.heads.hidden;
+        let count = key.len() / hidden;
         let stored = Stored {
             keys: key,
             values: value,
-            stride: self.hidden,
+            stride: hidden,
             count,
         };
         let (cpu, heads) = (self.cpu, self.heads);
-        scratch.attend(cpu, heads, query, stored, |_| count, context, self.hidden);
+        scratch.attend(cpu, heads, query, stored, |_| count, context);
     }
 }

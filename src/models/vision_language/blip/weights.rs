@@ -1,6 +1,7 @@
 //! BLIP's weights, laid out once for the kernels that read them.
 
-use super::super::weights::{Builder, Linear, Norm, SightTensors};
+use super::super::builder::{Builder, Linear, Norm};
+use super::super::weights::SightTensors;
 use super::config::{Blip, Text};
 use crate::kernels::{Cpu, Matrix};
 use crate::models::ModelError;
