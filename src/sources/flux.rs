@@ -1,10 +1,14 @@
 //! FLUX from a folder, and from a folder with a GGUF file.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::model::{ModelInfo, ModelSpec};
 use crate::models::{DiffusionOptions, FluxFolder, FluxPainter, ModelError};
 use crate::pool::capabilities::text_to_image::TextToImage;
+
+/// A step of twelve thousand million weights takes minutes on a few cores.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 impl ModelSpec<TextToImage> {
     /// A FLUX pipeline whose transformer is in a GGUF file, registered under that file's name; the
@@ -48,5 +52,6 @@ impl ModelSpec<TextToImage> {
             move |weights| Ok(FluxPainter::new(info.clone(), weights)),
         )
         .preparer(move || for_prompts.preparer())
+        .step_timeout(STEP_TIMEOUT)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{FolderModel, HubModel};
 use crate::model::{ModelInfo, ModelSpec};
-use crate::models::{DiffusionFolder, DiffusionOptions, LatentDiffusion, ModelError};
+use crate::models::{DiffusionFolder, DiffusionOptions, FluxFolder, LatentDiffusion, ModelError};
 use crate::pool::capabilities::text_to_image::TextToImage;
 use crate::pool::core::offload;
 
@@ -14,7 +14,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 impl ModelSpec<TextToImage> {
     /// A pipeline in a folder as diffusers saves it, registered under the folder's name: Stable
-    /// Diffusion 1.5 or 2.1, SDXL, or one of their turbo and latent consistency variants. Its
+    /// Diffusion 1.5 or 2.1, SDXL, one of their turbo and latent consistency variants, or FLUX. Its
     /// configurations and the headers of its weights are read here, so that what is wrong with them is
     /// known at once and the memory that it takes is known before it is loaded. Weights are `f32` once
     /// loaded, and the workers share them. A step may take up to 20 minutes, unless
@@ -55,6 +55,9 @@ impl ModelSpec<TextToImage> {
             || "model".to_owned(),
             |name| name.to_string_lossy().into_owned(),
         );
+        if FluxFolder::is_in(&located)? {
+            return Ok(Self::flux(&FluxFolder::open(located, &options)?).named(name));
+        }
         let folder = DiffusionFolder::open(located, &options)?;
         let shared = folder.weight_bytes() + folder.tokenizer_bytes()?;
         let info = ModelInfo::from_bytes(name, shared, folder.worker_bytes());

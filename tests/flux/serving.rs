@@ -57,12 +57,9 @@ async fn a_seed_gives_one_picture_alone_and_in_company() {
 #[tokio::test]
 async fn what_the_model_cannot_do_is_refused_at_once() {
     let pipeline = Pipeline::schnell();
-    let folder =
-        FluxFolder::open(pipeline.path(), &DiffusionOptions::default()).expect("a sound folder");
     let pool = Pool::start(PoolConfig::default()).await.expect("a pool");
-    let model = pool
-        .register(ModelSpec::<TextToImage>::flux(&folder))
-        .expect("a model");
+    let spec = ModelSpec::<TextToImage>::folder(pipeline.path()).expect("a sound folder");
+    let model = pool.register(spec).expect("a model");
     // A token is eight pixels wide here.
     for (params, wanted) in [
         (params(1).size(44, 24), "width"),

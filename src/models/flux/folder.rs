@@ -20,6 +20,11 @@ use crate::models::tensors::{TensorSource, Weights};
 use crate::models::{DiffusionOptions, EncoderFolder, EncoderWeights, ModelError, files};
 use crate::pool::capabilities::text_to_image::{DiffusionDescription, GuidanceKind};
 
+const INDEX: &str = "model_index.json";
+
+/// The pipelines that are built in.
+const PIPELINES: [&str; 2] = ["FluxPipeline", "FluxImg2ImgPipeline"];
+
 /// How diffusers calls the weights of a part.
 const STEM: &str = "diffusion_pytorch_model";
 
@@ -76,6 +81,16 @@ impl fmt::Debug for FluxFolder {
 }
 
 impl FluxFolder {
+    /// Whether the folder's `model_index.json` names a pipeline of FLUX.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) for that file.
+    pub fn is_in(folder: impl AsRef<Path>) -> Result<bool, ModelError> {
+        let index = files::read_json(&folder.as_ref().join(INDEX), INDEX)?;
+        let class = index.get("_class_name").and_then(Value::as_str);
+        Ok(class.is_some_and(|class| PIPELINES.contains(&class)))
+    }
+
     /// Opens a folder: reads the configurations and the headers of all weights, and checks that all
     /// tensors are there in the shapes that the configurations say.
     ///
