@@ -103,13 +103,13 @@ async fn painted_clothes_are_recognised() {
     let sources = pictures.into_iter().map(ImageSource::pixels);
     let known = classifier.embed_image_batch(sources).await.unwrap();
     let mut right = 0;
-    for thing in 0..THINGS.len() {
+    for (thing, name) in THINGS.iter().enumerate() {
         let painted = paint(&painter, thing).await;
         let sources = painted.into_iter().map(ImageSource::pixels);
         let vectors = classifier.embed_image_batch(sources).await.unwrap();
         let told = vectors.iter().map(|vector| told(&known, &labels, vector));
         let of_thing = told.filter(|told| *told == thing).count();
-        println!("{}: {of_thing} of {EACH}", THINGS[thing]);
+        println!("{name}: {of_thing} of {EACH}");
         right += of_thing;
     }
     let share = right as f64 / (THINGS.len() * EACH) as f64;

@@ -17,6 +17,7 @@ pub fn read_texts(folder: &Path) -> Vec<String> {
 }
 
 /// Rows of little-endian `f32`, as many as there are texts.
+#[allow(dead_code, reason = "each test binary uses some of them")]
 pub fn read_rows(path: &Path, rows: usize) -> Vec<Embedding> {
     let bytes = std::fs::read(path).expect("reference values");
     let values: Vec<f32> = bytes

@@ -63,10 +63,6 @@ fn floats(values: &[f32; LANES]) -> __m512 {
 }
 
 /// `M` rows by a panel.
-#[expect(
-    clippy::needless_range_loop,
-    reason = "indices with constant bounds are what the compiler unrolls into registers"
-)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn tile<const M: usize>(part: &Part<'_>, row: usize, out: &mut [f32]) {
     let (width, groups) = (quads(part.inputs), groups(part.inputs));
