@@ -48,6 +48,7 @@ async fn chunks_come_in_order_and_the_picture_is_last() {
     let written = serde_json::to_string(&chunks).unwrap();
     let read: Vec<ImageChunk> = serde_json::from_str(&written).unwrap();
     assert_eq!(read, chunks);
+    universe.close().await;
     let calls = [
         "prompt: a cat",
         "a cat",
@@ -57,7 +58,6 @@ async fn chunks_come_in_order_and_the_picture_is_last() {
         "finished",
     ];
     assert_eq!(steering.steps().concat(), calls);
-    universe.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
