@@ -7,7 +7,8 @@ use modelpool::pool::capabilities::text_to_text::{
 };
 use modelpool::pool::core::StepContext;
 
-use crate::reference::{PLACED, Reference, difference, load, pixels};
+use crate::reference::{PLACED, Reference, difference, load, load_from, pixels};
+use crate::scrap::Scrap;
 
 /// The absolute difference from transformers that is allowed in single precision.
 const TOLERANCE: f32 = 1e-4;
@@ -175,4 +176,62 @@ fn chunks_company_and_threads_change_no_bit() {
 
 fn start_of(tokens: &[u32]) -> usize {
     tokens.iter().position(|token| is_mark(*token)).unwrap()
+}
+
+#[test]
+fn configurations_and_names_in_other_forms_mean_the_same() {
+    // As the hub has it: the language model's fields beside the tower's.
+    let flat = Scrap::copy_of("qwen2_5_vl");
+    flat.edit_json("config.json", |config| {
+        let mut text = config["text_config"].take();
+        text["rope_theta"] = text["rope_parameters"]["rope_theta"].take();
+        let sections = text["rope_parameters"]["mrope_section"].take();
+        text["rope_scaling"] = serde_json::json!({ "type": "mrope", "mrope_section": sections });
+        text["rope_parameters"].take();
+        text["model_type"].take();
+        for (name, value) in text.as_object().unwrap() {
+            if !value.is_null() {
+                config[name] = value.clone();
+            }
+        }
+    });
+    // What is as usual left out, and names as transformers has them in memory.
+    let short = Scrap::copy_of("llava");
+    short.edit_json("config.json", |config| {
+        for field in [
+            "projector_hidden_act",
+            "vision_feature_layer",
+            "tie_word_embeddings",
+        ] {
+            config[field].take();
+        }
+        for field in ["hidden_act", "layer_norm_eps", "model_type", "num_channels"] {
+            config["vision_config"][field].take();
+        }
+    });
+    short.edit_tensors(|tensors| {
+        let renamed = std::mem::take(tensors).into_iter().map(|(name, tensor)| {
+            let name = name
+                .replace("language_model.model.", "model.language_model.")
+                .replace("language_model.lm_head", "lm_head")
+                .replace("vision_tower.", "model.vision_tower.vision_model.")
+                .replace("multi_modal_projector.", "model.multi_modal_projector.");
+            (name, tensor)
+        });
+        *tensors = renamed.collect();
+    });
+    for (family, scrap) in [("qwen2_5_vl", flat), ("llava", short)] {
+        let reference = Reference::of(family);
+        let mut model = load_from(scrap.path());
+        let picture = reference.picture(0);
+        let prepared = pixels(family, &picture);
+        let rows = model.look(&prepared, &StepContext::new(1)).unwrap();
+        let tokens = reference.numbers("0.tokens");
+        let (tokens, start) = marked(&tokens, placeholder(family), picture.pixels());
+        let placed = PlacedPicture { rows: &rows, start };
+        let blocks = [BlockId(3), BlockId(1), BlockId(6)];
+        let found = run(&mut model, &[(&tokens, 0, &blocks, placed)], 1);
+        let worst = difference(&found, &reference.floats("0.logits"));
+        assert!(worst <= TOLERANCE, "{family}: {worst}");
+    }
 }

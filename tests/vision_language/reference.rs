@@ -51,14 +51,19 @@ pub fn queries() -> Vec<String> {
 
 /// A model, loaded.
 pub fn load(family: &str) -> VisionLanguageModel {
-    let files = VisionLanguageFiles::open(data(family)).unwrap();
+    load_from(&data(family))
+}
+
+/// The model in a folder, loaded.
+pub fn load_from(folder: &Path) -> VisionLanguageModel {
+    let files = VisionLanguageFiles::open(folder).unwrap();
     let weights = files.load().unwrap();
     assert_eq!(
         weights.bytes(),
         files.weight_bytes(),
         "the estimate is exact"
     );
-    let info = ModelInfo::new(family, weights.bytes() >> 20);
+    let info = ModelInfo::new("model", weights.bytes() >> 20);
     VisionLanguageModel::new(info, Arc::new(weights), &exact()).unwrap()
 }
 

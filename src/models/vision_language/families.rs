@@ -285,7 +285,8 @@ pub(super) fn part(config: &Fields, field: &str) -> Result<Fields, ModelError> {
 
 /// The language model's configuration: an object of its own, or what stands beside the tower's.
 fn text_of(config: &Value) -> Value {
-    let mut text = config.get("text_config").unwrap_or(config).clone();
+    let own = config.get("text_config").filter(|own| own.is_object());
+    let mut text = own.unwrap_or(config).clone();
     if let Some(tied) = config.get("tie_word_embeddings") {
         add_missing(&mut text, &json!({ "tie_word_embeddings": tied }));
     }
