@@ -94,6 +94,17 @@ fn fields_that_make_no_sense_are_named() {
 }
 
 #[test]
+fn adapters_are_refused() {
+    let pipeline = Pipeline::schnell();
+    let options = DiffusionOptions::default().adapter("adapter.safetensors", 1.0);
+    let refused = FluxFolder::open(pipeline.path(), &options);
+    assert!(
+        matches!(&refused, Err(ModelError::InvalidConfig { field, .. }) if field == "adapters"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn other_architectures_are_refused() {
     let pipeline = Pipeline::schnell();
     pipeline.edit_json("transformer/config.json", |config| {

@@ -98,7 +98,8 @@ impl FluxFolder {
     /// A file that is [missing](ModelError::MissingFile), [of another
     /// kind](ModelError::WrongFileKind), [unreadable](ModelError::Unreadable) or
     /// [damaged](ModelError::Corrupt); a field that makes no sense ([`ModelError::InvalidConfig`]); a
-    /// class that is not built in ([`ModelError::UnsupportedArchitecture`]); a tensor that is
+    /// class that is not built in ([`ModelError::UnsupportedArchitecture`]); adapters among the options,
+    /// which are not for FLUX (likewise [`ModelError::InvalidConfig`]); a tensor that is
     /// [missing](ModelError::MissingTensor), [misshapen](ModelError::WrongShape) or [of an element type
     /// that will not do](ModelError::WrongDtype).
     pub fn open(
@@ -129,6 +130,10 @@ impl FluxFolder {
         options: &DiffusionOptions,
     ) -> Result<Self, ModelError> {
         files::require_directory(&root)?;
+        if !options.adapters.is_empty() {
+            let fields = Fields::new("the options", Value::Null);
+            return Err(fields.invalid("adapters", "FLUX is painted without adapters here"));
+        }
         let config = read_config(&root, "transformer")?;
         let fields = Fields::new("transformer/config.json", config);
         let mut transformer = FluxConfig::read(&fields)?;
