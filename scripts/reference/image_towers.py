@@ -7,8 +7,8 @@ too, so that one left out shows. `reference.safetensors` has, for each picture N
 what the image processor makes of it (`N.pixels`), the rows before the first layer (`N.first`), after the last but
 one (`N.middle`), the tower's own output (`N.last`) and the picture's vector (`N.vector`). Pixels of other sizes are
 `sizeN.pixels` and `sizeN.vector`. Of texts.json's text N: its tokens (`textN.tokens`), `textN.middle`, `textN.last`
-and its vector (`textN.vector`); `similarity` is [pictures, texts], and of CLIP `legacy` are the texts' vectors
-[texts, width] where the configuration has the end of a text at 2.
+and its vector (`textN.vector`); `similarity` is [pictures, texts]. CLIP's `legacy.f32` are the texts' vectors, one
+after the other, where the configuration has the end of a text at 2.
 """
 
 import json
@@ -135,8 +135,8 @@ def clip() -> None:
     with torch.no_grad():
         legacy = [unit(model.get_text_features(**tokenizer(t, truncation=True, return_tensors="pt")).pooler_output)[0]
                   for t in TEXTS]
-    cases["legacy"] = torch.stack(legacy).numpy()
     write(out, cases)
+    (out / "legacy.f32").write_bytes(np.ascontiguousarray(torch.stack(legacy).numpy(), "<f4").tobytes())
 
 
 def siglip() -> None:

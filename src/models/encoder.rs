@@ -30,6 +30,7 @@ mod builder;
 mod description;
 mod families;
 mod folder;
+mod footprint;
 mod forward;
 mod head;
 mod modules;

@@ -73,12 +73,3 @@ async fn a_model_without_texts_says_so() {
     );
     pool.shutdown(std::time::Duration::from_secs(5)).await;
 }
-
-#[tokio::test]
-async fn a_worker_takes_no_more_than_was_said() {
-    for family in FAMILIES {
-        let spec = ModelSpec::<ImageEmbedding>::folder(data(family)).expect("a model");
-        let info = spec.info();
-        assert!(info.est_memory_allocation_mb >= 1, "{family}: {info:?}");
-    }
-}

@@ -24,6 +24,13 @@ pub(super) struct AttentionScratch {
     scores: Vec<f32>,
 }
 
+#[cfg(feature = "testing")]
+impl AttentionScratch {
+    pub(super) fn held_values(&self) -> usize {
+        self.keys.capacity() + self.values.capacity() + self.scores.capacity()
+    }
+}
+
 /// What one thread reads while it computes its rows of one layer.
 pub(super) struct Attention<'a> {
     pub(super) cpu: Cpu,
@@ -144,6 +151,8 @@ impl Attention<'_> {
 /// The first `length` values of a buffer that only ever grows.
 pub(super) fn grow(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
+        // No more than is asked for: it is what a worker's estimate counts.
+        buffer.reserve_exact(length - buffer.len());
         buffer.resize(length, 0.0);
     }
     &mut buffer[..length]

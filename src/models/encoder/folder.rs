@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::description::{Description, Positions};
 use super::families;
-use super::forward::{self, Network};
+use super::footprint;
+use super::forward::Network;
 use super::modules::{self, Modules};
 use super::precision::EncoderPrecision;
 use super::preparer::EncoderPreparer;
@@ -147,7 +148,7 @@ impl EncoderFolder {
     /// the longest text.
     pub fn worker_bytes(&self) -> u64 {
         let tokens = MAX_STEP_TOKENS.max(self.inner.max_tokens);
-        forward::activation_bytes(&self.inner.description, tokens, self.inner.max_tokens)
+        footprint::activation_bytes(&self.inner.description, tokens, self.inner.max_tokens)
     }
 
     /// What the loaded weights take, in bytes: the part that several workers share.

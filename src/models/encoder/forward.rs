@@ -14,10 +14,10 @@ use super::weights::Tensors;
 use crate::kernels::{self, ByteRows, Cpu};
 
 /// Rows that pass through a layer's linear parts together.
-const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 128;
 
 /// Rows are divided among threads in multiples of this, the kernels' tile.
-const TILE: usize = 8;
+pub(super) const TILE: usize = 8;
 
 /// A model's unchanging parts.
 #[derive(Debug, Clone, Copy)]
@@ -65,25 +65,17 @@ impl Scratch {
             .iter()
             .map(move |span| &self.hidden[span.start * width..][..span.length * width])
     }
-}
 
-/// Bytes that a step of `tokens` tokens holds besides the weights, its longest text being
-/// `longest`, and that stay held after it.
-pub(super) fn activation_bytes(description: &Description, tokens: usize, longest: usize) -> u64 {
-    let row = description.hidden + 2 * description.qkv_width() + description.context_width();
-    // The third part of it again where it is rounded to bytes: those, and a group's scales.
-    let block = BLOCK * (description.mlp_width() + description.hidden) * 4 / 3;
-    let attention = 2 * (longest + 64) * (description.head_width + 64) + 8 * longest.max(1 << 13);
-    let table = longest.next_power_of_two().max(64);
-    let angles = match description.positions {
-        Positions::Rotary => 2 * table * description.head_width,
-        _ => 0,
-    };
-    let biases = match description.distance_bias {
-        super::description::DistanceBias::None => 0,
-        _ => 2 * table * description.heads,
-    };
-    4 * (tokens * row + block + attention + angles + biases) as u64
+    /// What all buffers take, in bytes, without tables.
+    #[cfg(feature = "testing")]
+    pub(super) fn held_bytes(&self) -> u64 {
+        let buffers = [&self.hidden, &self.qkv[0], &self.qkv[1]];
+        let own = self.threads.iter().map(|own| {
+            let buffers = [&own.context, &own.mlp, &own.side];
+            buffers.map(Vec::capacity).iter().sum::<usize>() + own.attention.held_values()
+        });
+        4 * (buffers.map(Vec::capacity).iter().sum::<usize>() + own.sum::<usize>()) as u64
+    }
 }
 
 impl Network<'_> {
@@ -115,7 +107,8 @@ impl Network<'_> {
         }
         let buckets = &self.tensors.distance_buckets;
         scratch.tables.ensure(self.description, buckets, longest);
-        scratch.hidden.resize(total * self.description.hidden, 0.0);
+        grow(&mut scratch.hidden, total * self.description.hidden);
+        scratch.hidden.truncate(total * self.description.hidden);
         let threads = threads.clamp(1, total.div_ceil(TILE).max(1));
         if scratch.threads.len() < threads {
             scratch.threads.resize_with(threads, Default::default);

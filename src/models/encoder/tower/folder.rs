@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::forward::{self, Network};
+use super::super::description::Description;
+use super::super::footprint;
+use super::super::forward::Network;
 use super::description::{Reading, Sight, Towers};
 use super::preparer::{TextLimits, TowerPreparer};
 use super::weights::{self, ReadingTensors, SightTensors, TowerTensors};
@@ -25,6 +27,9 @@ const MOST_PICTURES: usize = 8;
 /// Where a picture's size is left to its shape, how many times as many patches it may have as positions were
 /// learned for.
 const MOST_GROWTH: usize = 4;
+
+/// Threads that an estimate counts buffers for.
+const THREADS: usize = 8;
 
 /// An image tower's folder, opened: configurations and headers were read and checked, no weights.
 ///
@@ -135,8 +140,8 @@ impl TowerFolder {
         let longest = self.most_rows();
         let pictures = self.max_step_pictures();
         let rows = longest.saturating_mul(pictures);
-        let vision = forward::activation_bytes(&sight.transformer, rows, longest);
-        let own = match sight.names.pooling {
+        let vision = step_bytes(&sight.transformer, rows, longest);
+        let pooling = match sight.names.pooling {
             "" => 0,
             _ => pooling::buffer_values(&sight.transformer, longest),
         };
@@ -147,10 +152,11 @@ impl TowerFolder {
         };
         let tables = tables.saturating_mul(sight.transformer.hidden);
         let vectors = 2 * pictures * (sight.transformer.hidden + sight.dimensions());
-        let own = (own + patches::buffer_values(sight) + vectors).saturating_add(tables);
+        let cut = THREADS * patches::buffer_values(sight);
+        let own = (pooling + cut + vectors).saturating_add(tables);
         let text = self.inner.towers.reading.as_ref().map_or(0, |reading| {
             let most = reading.transformer.max_positions;
-            forward::activation_bytes(&reading.transformer, STEP_ROWS.max(most), most)
+            step_bytes(&reading.transformer, STEP_ROWS.max(most), most)
         });
         vision.saturating_add(4 * own as u64).saturating_add(text)
     }
@@ -211,6 +217,17 @@ impl TowerFolder {
         let leading = self.inner.towers.sight.leading();
         self.inner.most_patches.saturating_add(leading)
     }
+}
+
+/// What a step of so many rows holds, the longest sequence's being `longest`.
+fn step_bytes(description: &Description, rows: usize, longest: usize) -> u64 {
+    let one = footprint::activation_bytes(description, rows, longest);
+    one.saturating_add(footprint::team_bytes(
+        description,
+        rows,
+        longest,
+        THREADS - 1,
+    ))
 }
 
 /// The most patches that a picture has; fails where pictures are prepared to a size that the tower does not

@@ -94,6 +94,12 @@ impl ImageTower {
         Ok(rows.next().unwrap_or_default().to_vec())
     }
 
+    /// What its buffers take, in bytes: as much as its largest steps so far took.
+    #[cfg(feature = "testing")]
+    pub fn held_bytes(&self) -> u64 {
+        self.seeing.held_bytes() + self.reading.held_bytes() + self.tables.held_bytes()
+    }
+
     /// Lines and columns of a picture's patches.
     fn grid_of(&self, pixels: &PixelTensor) -> Result<[usize; 2], ModelError> {
         let (sight, ..) = self.weights.sight();

@@ -106,6 +106,13 @@ impl Tables {
         }
     }
 
+    /// What they take in memory.
+    #[cfg(feature = "testing")]
+    pub(super) fn held_bytes(&self) -> u64 {
+        let values = self.0.iter().map(|(_, table)| table.capacity());
+        4 * values.sum::<usize>() as u64
+    }
+
     /// That of a size.
     pub(super) fn get(&self, size: [usize; 2]) -> Option<&[f32]> {
         let (_, table) = self.0.iter().find(|(known, _)| *known == size)?;
