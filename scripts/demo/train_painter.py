@@ -232,6 +232,9 @@ def save(out, vae, text, tokenizer_folder, unet):
         requires_safety_checker=False,
     )
     copy.deepcopy(pipeline).to(dtype=torch.float16).save_pretrained(out)
+    config = json.loads((out / "vae/config.json").read_text())
+    config.pop("_name_or_path", None)
+    (out / "vae/config.json").write_text(json.dumps(config, indent=2) + "\n")
     # The tokenizer as the first pipelines have it: a vocabulary and merges.
     for name in ("vocab.json", "merges.txt"):
         (out / "tokenizer" / name).write_bytes((tokenizer_folder / name).read_bytes())
