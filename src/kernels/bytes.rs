@@ -87,6 +87,7 @@ impl ByteMatrix {
     }
 
     /// How many values it makes of a row.
+    #[cfg(feature = "testing")]
     pub(crate) fn outputs(&self) -> usize {
         self.outputs
     }
