@@ -2,6 +2,8 @@
 
 #[path = "image_embedding/bad_files.rs"]
 mod bad_files;
+#[path = "support/clothes.rs"]
+mod clothes;
 #[path = "image_embedding/fashion.rs"]
 mod fashion;
 #[path = "image_embedding/parity.rs"]

@@ -1,15 +1,18 @@
 //! The demonstration: what the small painter paints is recognised by its nearest neighbours among real
 //! pictures, in the eyes of a classifier that has never seen a painted one. Both run in one pool.
 
+#[path = "support/clothes.rs"]
+mod clothes;
 #[path = "support/real_models.rs"]
 mod real_models;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use modelpool::images::{ImageLimits, ImageSource, RgbImage};
+use modelpool::images::{ImageSource, RgbImage};
 use modelpool::{ImageChunk, ImageParams, ModelHandle, ModelSpec, Pool, PoolConfig, TextToImage};
 
+use clothes::{TRAINING, cut, pictures, told};
 use real_models::efficientnet_lite0;
 
 const THINGS: [&str; 10] = [
@@ -25,32 +28,9 @@ const THINGS: [&str; 10] = [
     "an ankle boot",
 ];
 const EACH: usize = 10;
-const SIDE: usize = 28;
-const COLUMNS: usize = 40;
-/// The pictures of the sheet that are known; the others are for other tests.
-const KNOWN: usize = 800;
-const NEIGHBOURS: usize = 5;
 
 fn root(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-/// A square of a picture.
-fn cut(picture: &RgbImage, left: usize, top: usize) -> RgbImage {
-    let stride = picture.width() as usize * 3;
-    let rows = (top..top + SIDE).flat_map(|row| {
-        let start = row * stride + left * 3;
-        picture.pixels()[start..start + SIDE * 3].to_vec()
-    });
-    RgbImage::new(SIDE as u32, SIDE as u32, rows.collect()).unwrap()
-}
-
-fn known() -> (Vec<RgbImage>, Vec<u8>) {
-    let sheet = ImageSource::path(root("tests/data/fashion/pictures.png"));
-    let sheet = sheet.load(&ImageLimits::default()).unwrap();
-    let place = |number: usize| cut(&sheet, number % COLUMNS * SIDE, number / COLUMNS * SIDE);
-    let labels = std::fs::read(root("tests/data/fashion/labels.bin")).unwrap();
-    ((0..KNOWN).map(place).collect(), labels)
 }
 
 /// Pictures of a thing, without their margin.
@@ -74,23 +54,6 @@ async fn paint(painter: &ModelHandle<TextToImage>, thing: usize) -> Vec<RgbImage
     made
 }
 
-/// What most of the nearest are.
-fn told(known: &[Vec<f32>], labels: &[u8], asked: &[f32]) -> usize {
-    let mut near: Vec<(f32, u8)> = known
-        .iter()
-        .zip(labels)
-        .map(|(other, label)| (asked.iter().zip(other).map(|(a, b)| a * b).sum(), *label))
-        .collect();
-    near.sort_by(|left, right| right.0.total_cmp(&left.0));
-    let votes = |thing: usize| {
-        let of_thing = near[..NEIGHBOURS]
-            .iter()
-            .filter(|near| usize::from(near.1) == thing);
-        (of_thing.count(), std::cmp::Reverse(thing))
-    };
-    (0..THINGS.len()).max_by_key(|thing| votes(*thing)).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn painted_clothes_are_recognised() {
     let pool = Pool::start(PoolConfig::default()).await.unwrap();
@@ -99,8 +62,8 @@ async fn painted_clothes_are_recognised() {
     let classifier = ModelSpec::efficientnet_lite0(efficientnet_lite0()).unwrap();
     let classifier = pool.register(classifier).unwrap();
 
-    let (pictures, labels) = known();
-    let sources = pictures.into_iter().map(ImageSource::pixels);
+    let (pictures, labels) = pictures();
+    let sources = pictures.into_iter().take(TRAINING).map(ImageSource::pixels);
     let known = classifier.embed_image_batch(sources).await.unwrap();
     let mut right = 0;
     for (thing, name) in THINGS.iter().enumerate() {
@@ -108,7 +71,7 @@ async fn painted_clothes_are_recognised() {
         let sources = painted.into_iter().map(ImageSource::pixels);
         let vectors = classifier.embed_image_batch(sources).await.unwrap();
         let told = vectors.iter().map(|vector| told(&known, &labels, vector));
-        let of_thing = told.filter(|told| *told == thing).count();
+        let of_thing = told.filter(|told| usize::from(*told) == thing).count();
         println!("{name}: {of_thing} of {EACH}");
         right += of_thing;
     }

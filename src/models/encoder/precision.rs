@@ -11,7 +11,7 @@ pub enum EncoderPrecision {
     #[default]
     F32,
     /// Bytes: weights are rounded when they are loaded and take a quarter of the memory, activations on the way, in
-    /// groups of 128 with a scale each. Faster on machines with AVX-512 VNNI, and only there; what it costs in quality
+    /// groups of 128 with a scale each. Made to be fast on machines with AVX-512 VNNI; what it costs in quality
     /// is told in the README.
     Int8,
 }
