@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::input::{Asked, ImageEmbeddingInput, PicturePreparer, Wanted};
 use crate::images::{ImageLimits, ImageSource, RgbImage};
 use crate::models::ModelError;
+use crate::pool::capabilities::refusal::{failed, invalid};
 use crate::pool::core::{PoolError, Shared, offload};
 
 /// What a text may measure.
@@ -130,18 +131,4 @@ impl PictureSide {
 
 fn of_picture(pixels: crate::images::PixelTensor, wanted: Wanted) -> ImageEmbeddingInput {
     ImageEmbeddingInput(Asked::Picture { pixels, wanted })
-}
-
-pub(super) fn invalid(field: &'static str, reason: &str) -> PoolError {
-    PoolError::InvalidRequest {
-        field,
-        reason: reason.to_owned(),
-    }
-}
-
-fn failed(model: &str, source: ModelError) -> PoolError {
-    PoolError::Model {
-        model: model.to_owned(),
-        source,
-    }
 }

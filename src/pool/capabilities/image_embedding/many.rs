@@ -5,9 +5,9 @@ use std::time::Instant;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::ImageEmbedding;
-use super::caller_side::invalid;
 use super::input::{ImageAnswer, Wanted};
 use crate::images::ImageSource;
+use crate::pool::capabilities::refusal::invalid;
 use crate::pool::capabilities::text_embedding::Embedding;
 use crate::pool::core::{Admission, ModelHandle, PoolError, Priority};
 

@@ -7,6 +7,7 @@ use super::input::PlainText;
 use super::{EmbedInput, EmbedOptions, TextEmbedding, TextEmbeddingCapable, TextPreparer};
 use crate::model::{ModelInfo, ModelSpec};
 use crate::models::ModelError;
+use crate::pool::capabilities::refusal::{failed, invalid};
 use crate::pool::core::{PoolError, Shared, offload};
 
 /// Texts above this are prepared away from the async threads: from here on it takes milliseconds.
@@ -61,7 +62,7 @@ impl TextSide {
         }
         for (index, text) in texts.iter().enumerate() {
             if text.is_empty() {
-                return Err(invalid("batch", &format!("has an empty text at {index}")));
+                return Err(invalid("batch", format!("has an empty text at {index}")));
             }
             self.check(text)?;
         }
@@ -111,20 +112,6 @@ impl TextSide {
         };
         let prepared: Result<Vec<EmbedInput>, ModelError> = offload(prepare_all).await?;
         prepared.map_err(|source| failed(model, source))
-    }
-}
-
-fn invalid(field: &'static str, reason: &str) -> PoolError {
-    PoolError::InvalidRequest {
-        field,
-        reason: reason.to_owned(),
-    }
-}
-
-fn failed(model: &str, source: ModelError) -> PoolError {
-    PoolError::Model {
-        model: model.to_owned(),
-        source,
     }
 }
 

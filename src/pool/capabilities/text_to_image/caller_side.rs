@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::description::DiffusionDescription;
 use super::model::{PromptPreparer, PromptTokens};
-use super::params::{ImageParams, invalid};
+use super::params::ImageParams;
 use super::request::PaintingRequest;
 use crate::images::resample::{self, Filter};
 use crate::images::{ImageError, ImageLimits, ImageSource, RgbImage};
 use crate::models::ModelError;
+use crate::pool::capabilities::refusal::invalid;
 use crate::pool::core::{PoolError, Shared, offload};
 
 /// Prompts above this are prepared away from the async threads: from here on it takes milliseconds.

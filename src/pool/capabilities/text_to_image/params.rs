@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diffusion::{MAX_STEPS, SchedulerKind};
 use crate::images::ImageSource;
+use crate::pool::capabilities::refusal::invalid;
 use crate::pool::core::PoolError;
 
 /// The largest guidance.
@@ -175,12 +176,5 @@ impl ImageParams {
             return Err(invalid("strength", reason));
         }
         Ok(())
-    }
-}
-
-pub(super) fn invalid(field: &'static str, reason: impl Into<String>) -> PoolError {
-    PoolError::InvalidRequest {
-        field,
-        reason: reason.into(),
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::answer::GenerationRequest;
 use super::loaded::Language;
-use super::params::{GenerationParams, Overlong, invalid};
+use super::params::{GenerationParams, Overlong};
 use crate::language::ChatMessage;
 use crate::models::ModelError;
+use crate::pool::capabilities::refusal::{failed, invalid};
 use crate::pool::core::{PoolError, Shared, offload};
 
 /// Prompts above this are prepared away from the async threads: from here on it takes milliseconds.
@@ -125,12 +126,5 @@ impl GenerationSide {
         let request = GenerationRequest { prompt, params };
         self.check_tokens(model, &request)?;
         Ok(request)
-    }
-}
-
-fn failed(model: &str, source: ModelError) -> PoolError {
-    PoolError::Model {
-        model: model.to_owned(),
-        source,
     }
 }

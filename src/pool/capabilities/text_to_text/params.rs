@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::language::{Constraint, LanguageError, SamplingParams, StopStrings};
+use crate::pool::capabilities::refusal::invalid;
 use crate::pool::core::PoolError;
 
 /// The most answers to one prompt.
@@ -150,18 +151,11 @@ impl GenerationParams {
         }
         if !(1..=MAX_CHOICES).contains(&self.n) {
             let reason = format!("is {}, allowed is 1 to {MAX_CHOICES}", self.n);
-            return Err(invalid("n", &reason));
+            return Err(invalid("n", reason));
         }
         self.sampling.validate().map_err(invalid_parameter)?;
         StopStrings::new(self.stop.clone()).map_err(invalid_parameter)?;
         Ok(())
-    }
-}
-
-pub(super) fn invalid(field: &'static str, reason: &str) -> PoolError {
-    PoolError::InvalidRequest {
-        field,
-        reason: reason.to_owned(),
     }
 }
 
@@ -171,7 +165,7 @@ fn invalid_parameter(error: LanguageError) -> PoolError {
             field,
             found,
             allowed,
-        } => invalid(field, &format!("is {found}, allowed is {allowed}")),
-        other => invalid("sampling", &other.to_string()),
+        } => invalid(field, format!("is {found}, allowed is {allowed}")),
+        other => invalid("sampling", other.to_string()),
     }
 }
