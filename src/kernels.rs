@@ -23,6 +23,8 @@ mod matrix;
 mod piece;
 mod quantised;
 mod team;
+mod terms;
+mod tiles;
 
 pub(crate) use attention::{
     Factors, Product, Rescale, multiply, narrow, rescale, widen, widen_one,
@@ -44,20 +46,31 @@ pub(crate) use heads::Heads;
 pub(crate) use linear::{LinearScratch, linear};
 pub(crate) use matrix::{Matrix, MatrixError};
 pub(crate) use team::Team;
+pub(crate) use terms::{TermMatrix, TermRows, Terms};
 
 use pulp::{Arch, Simd, WithSimd};
+use tiles::Tiles;
 
 /// The instruction set in use and the number of `f32` that one of its registers holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cpu {
     arch: Arch,
     lanes: usize,
+    tiles: Option<Tiles>,
 }
 
 impl Cpu {
     /// Looks at the processor.
     pub(crate) fn detect() -> Self {
-        Self::of(Arch::new())
+        Self {
+            tiles: Tiles::detect(),
+            ..Self::of(Arch::new())
+        }
+    }
+
+    /// Whether it multiplies 16-bit floats much faster than 32-bit ones.
+    pub(crate) fn has_tiles(self) -> bool {
+        self.tiles.is_some()
     }
 
     /// One for each instruction set of this machine for which kernels exist, with its name.
@@ -70,12 +83,20 @@ impl Cpu {
         }
         sets.push(("best", Arch::new()));
         let of = |(name, arch): (&'static str, Arch)| (name, Self::of(arch));
-        sets.into_iter().map(of).collect()
+        let mut sets: Vec<_> = sets.into_iter().map(of).collect();
+        if Tiles::detect().is_some() {
+            sets.push(("tiles", Self::detect()));
+        }
+        sets
     }
 
     fn of(arch: Arch) -> Self {
         let lanes = arch.dispatch(Lanes);
-        Self { arch, lanes }
+        Self {
+            arch,
+            lanes,
+            tiles: None,
+        }
     }
 
     /// How many `f32` one register holds.

@@ -12,5 +12,7 @@ mod pictures;
 mod products;
 #[path = "kernels/tensors.rs"]
 mod tensors;
+#[path = "kernels/terms.rs"]
+mod terms;
 #[path = "kernels/threads.rs"]
 mod threads;

@@ -11,11 +11,14 @@ mod vnni;
 use pulp::{Simd, WithSimd};
 
 use super::Cpu;
+use super::tiles::{ROW_BYTES, SIDE, Units};
 
 /// Values that share a scale.
 const GROUP: usize = 128;
 /// Values of one row that are multiplied at once.
 const QUAD: usize = 4;
+/// Rows for which tiles are not worth it: their units would multiply nothing for the most part.
+const FEW: usize = 4;
 /// Columns of a panel: three registers of 16 whole numbers.
 const PANEL: usize = 48;
 
@@ -119,19 +122,31 @@ impl ByteMatrix {
                 line.copy_from_slice(bias);
             }
         }
-        for panel in 0..self.outputs.div_ceil(PANEL) {
-            let codes = quads(self.inputs) * PANEL * QUAD;
-            let scales = groups(self.inputs) * 2 * PANEL;
-            let part = Part {
-                inputs: self.inputs,
-                codes: &self.codes[panel * codes..][..codes],
-                scales: &self.scales[panel * scales..][..scales],
-                first: panel * PANEL,
-                count: PANEL.min(self.outputs - panel * PANEL),
-                outputs: self.outputs,
-                rows: scratch,
-            };
-            part.add_to(cpu, rows, out);
+        let parts = (0..self.outputs.div_ceil(PANEL)).map(|panel| self.part(scratch, panel));
+        let whole = self.inputs.is_multiple_of(ROW_BYTES);
+        if let Some(tiles) = cpu.tiles.filter(|_| whole && rows > FEW) {
+            return tiles.with(|units| {
+                for part in parts {
+                    part.add_to(cpu, Some(units), rows, out);
+                }
+            });
+        }
+        for part in parts {
+            part.add_to(cpu, None, rows, out);
+        }
+    }
+
+    fn part<'a>(&'a self, rows: &'a ByteRows, panel: usize) -> Part<'a> {
+        let codes = quads(self.inputs) * PANEL * QUAD;
+        let scales = groups(self.inputs) * 2 * PANEL;
+        Part {
+            inputs: self.inputs,
+            codes: &self.codes[panel * codes..][..codes],
+            scales: &self.scales[panel * scales..][..scales],
+            first: panel * PANEL,
+            count: PANEL.min(self.outputs - panel * PANEL),
+            outputs: self.outputs,
+            rows,
         }
     }
 }
@@ -149,12 +164,13 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    fn add_to(&self, cpu: Cpu, rows: usize, out: &mut [f32]) {
+    fn add_to(&self, cpu: Cpu, units: Option<&mut Units>, rows: usize, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         if let Some(vnni) = vnni::Vnni::of(cpu) {
-            vnni.add_to(self, rows, out);
+            vnni.add_to(self, units, rows, out);
             return;
         }
+        let _ = units;
         portable::add_to(cpu, self, rows, out);
     }
 }
@@ -169,9 +185,16 @@ pub(crate) struct ByteRows {
 }
 
 impl ByteRows {
+    /// What it takes, in bytes.
+    #[cfg(feature = "testing")]
+    pub(crate) fn held_bytes(&self) -> u64 {
+        (self.codes.capacity() + self.scales.capacity() * size_of::<[f32; 2]>()) as u64
+    }
+
     fn fill(&mut self, cpu: Cpu, rows: usize, inputs: usize, x: &[f32], stride: usize) {
         let (width, groups) = (quads(inputs) * QUAD, groups(inputs));
-        self.codes.resize(rows * width, 0);
+        // Filled up to whole tiles: what the rows beyond hold makes results that nobody reads.
+        self.codes.resize(rows.next_multiple_of(SIDE) * width, 0);
         self.scales.resize(rows * groups, [0.0; 2]);
         cpu.run(Round {
             inputs,

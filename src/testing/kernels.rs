@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fmt;
 
 use crate::kernels::{
-    self, Activation, ByteMatrix, ByteRows, Cpu, GgmlType, LinearScratch, Matrix, Team, linear,
+    self, Activation, ByteMatrix, ByteRows, Cpu, GgmlType, LinearScratch, Matrix, Team, TermMatrix,
+    TermRows, linear,
 };
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -107,6 +108,53 @@ impl Bytes {
         Ok(Self {
             cpu: cpu(instruction_set)?,
             scratch: ByteRows::default(),
+            matrix,
+        })
+    }
+
+    /// Multiplies rows of `x`, which are `stride` apart, and adds `bias`, unless that is empty.
+    pub fn apply(&mut self, x: &[f32], stride: usize, bias: &[f32]) -> Vec<f32> {
+        let rows = x.len() / stride;
+        let mut out = vec![f32::NAN; rows * self.matrix.outputs()];
+        let (cpu, scratch) = (self.cpu, &mut self.scratch);
+        self.matrix
+            .multiply(cpu, scratch, rows, x, stride, bias, &mut out);
+        out
+    }
+}
+
+/// A weight matrix [outputs, inputs] whose values are sums of 16-bit terms.
+#[derive(Debug)]
+pub struct Terms {
+    cpu: Cpu,
+    scratch: TermRows,
+    matrix: TermMatrix,
+}
+
+impl Terms {
+    /// Takes the weights, in two parts where there are two outputs or more: as two terms each if `split`, or else as one.
+    ///
+    /// # Errors
+    /// An instruction set that [`instruction_sets`] does not list.
+    pub fn new(
+        instruction_set: &str,
+        split: bool,
+        inputs: usize,
+        weight: &[f32],
+    ) -> Result<Self, Failure> {
+        let cpu = cpu(instruction_set)?;
+        let outputs = weight.len() / inputs;
+        let terms = match split {
+            true => kernels::Terms::Two,
+            false => kernels::Terms::One,
+        };
+        let mut matrix = TermMatrix::new(terms, inputs, outputs);
+        let (first, second) = weight.split_at(outputs / 2 * inputs);
+        matrix.put(cpu, 0, first);
+        matrix.put(cpu, outputs / 2, second);
+        Ok(Self {
+            cpu,
+            scratch: TermRows::default(),
             matrix,
         })
     }

@@ -2,11 +2,12 @@
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmsub_ps,
-    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512,
+    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
 };
 
 use super::{GROUP, PANEL, Part, QUAD, groups, quads};
 use crate::kernels::Cpu;
+use crate::kernels::tiles::{ROW_BYTES, SIDE, Units};
 
 /// Registers of a panel.
 const REGISTERS: usize = 3;
@@ -29,13 +30,85 @@ impl Vnni {
         has.then_some(Self(()))
     }
 
-    pub(super) fn add_to(self, part: &Part<'_>, rows: usize, out: &mut [f32]) {
-        // SAFETY: `self` was made by `of`, which has found the features that the function is compiled for.
+    /// Multiplies by tile units, where these are given.
+    pub(super) fn add_to(
+        self,
+        part: &Part<'_>,
+        units: Option<&mut Units>,
+        rows: usize,
+        out: &mut [f32],
+    ) {
+        // SAFETY: `self` was made by `of`, which has found the features that the functions are compiled for.
         #[allow(unsafe_code)]
         unsafe {
-            add_rows(part, rows, out);
+            match units {
+                Some(units) => add_tiles(units, part, rows, out),
+                None => add_rows(part, rows, out),
+            }
         }
     }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn add_tiles(units: &mut Units, part: &Part<'_>, rows: usize, out: &mut [f32]) {
+    let (width, groups) = (quads(part.inputs) * QUAD, groups(part.inputs));
+    // In the order of the products, and so of the registers: rows above, then below.
+    let mut sums = [[[_mm512_setzero_ps(); SIDE]; REGISTERS]; 2];
+    for row in (0..rows).step_by(2 * SIDE) {
+        let above = &part.rows.codes[row * width..];
+        // Sixteen rows alone are both, and what they make below is left.
+        let below = match row + SIDE < rows {
+            true => &above[SIDE * width..],
+            false => above,
+        };
+        let counts = [
+            (rows - row).min(SIDE),
+            (rows - row).min(2 * SIDE).saturating_sub(SIDE),
+        ];
+        for group in 0..groups {
+            let from = group * GROUP;
+            let steps = (part.inputs - from).min(GROUP) / ROW_BYTES;
+            let sides = [&above[from..], &below[from..]];
+            let made = units.multiply_bytes(steps, sides, width, &part.codes[from * PANEL..]);
+            let (scales, _) = part.scales[group * 2 * PANEL..].as_chunks::<LANES>();
+            let (worth, whole) = scales[..2 * REGISTERS].split_at(REGISTERS);
+            for side in 0..2 {
+                let rounded = part.rows.scales.get((row + side * SIDE) * groups..);
+                let rounded = rounded.unwrap_or_default();
+                for j in 0..REGISTERS {
+                    let (worth, whole) = (floats(&worth[j]), floats(&whole[j]));
+                    let made = &made[side * REGISTERS + j].0;
+                    for i in 0..counts[side] {
+                        let [scale, zero] = rounded[i * groups + group];
+                        let (scale, zero) = (_mm512_set1_ps(scale), _mm512_set1_ps(zero));
+                        let more = worth_of(pulp::cast(made[i]), worth, whole, scale, zero);
+                        let before = match group {
+                            0 => _mm512_setzero_ps(),
+                            _ => sums[side][j][i],
+                        };
+                        sums[side][j][i] = _mm512_add_ps(before, more);
+                    }
+                }
+            }
+        }
+        for side in 0..2 {
+            for i in 0..counts[side] {
+                let line = &mut out[(row + side * SIDE + i) * part.outputs + part.first..];
+                let line = &mut line[..part.count];
+                for j in 0..REGISTERS {
+                    add(line, j * LANES, sums[side][j][i]);
+                }
+            }
+        }
+    }
+}
+
+/// What sums of a group's codes are worth.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn worth_of(sums: __m512i, worth: __m512, whole: __m512, scale: __m512, zero: __m512) -> __m512 {
+    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), worth);
+    _mm512_fmsub_ps(scale, product, _mm512_mul_ps(zero, whole))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -75,6 +148,7 @@ fn tile<const M: usize>(part: &Part<'_>, row: usize, out: &mut [f32]) {
     for i in 0..M {
         lines[i] = &codes[i * width..][..width];
     }
+    let mut all = [[_mm512_setzero_ps(); REGISTERS]; M];
     for group in 0..groups {
         let from = group * GROUP / QUAD;
         let to = width.min(from + GROUP / QUAD);
@@ -92,13 +166,17 @@ fn tile<const M: usize>(part: &Part<'_>, row: usize, out: &mut [f32]) {
         for i in 0..M {
             let [scale, zero] = part.rows.scales[(row + i) * groups + group];
             let (scale, zero) = (_mm512_set1_ps(scale), _mm512_set1_ps(zero));
-            let line = &mut out[(row + i) * part.outputs + part.first..][..part.count];
             for j in 0..REGISTERS {
-                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][j]), floats(&worth[j]));
-                let shift = _mm512_mul_ps(zero, floats(&whole[j]));
-                let more = _mm512_fmsub_ps(scale, product, shift);
-                add(line, j * LANES, more);
+                let (worth, whole) = (floats(&worth[j]), floats(&whole[j]));
+                let more = worth_of(sums[i][j], worth, whole, scale, zero);
+                all[i][j] = _mm512_add_ps(all[i][j], more);
             }
+        }
+    }
+    for i in 0..M {
+        let line = &mut out[(row + i) * part.outputs + part.first..][..part.count];
+        for j in 0..REGISTERS {
+            add(line, j * LANES, all[i][j]);
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::description::{Description, DistanceBias, Placement, Positions};
 use super::precision::EncoderPrecision;
-use super::weights::{Layer, Linear, Norm, Tensors, Weight};
-use crate::kernels::{self, ByteMatrix, Cpu};
+use super::weights::{Layer, Layout, Linear, Norm, Tensors, Weight};
+use crate::kernels::{self, Cpu};
 use crate::models::ModelError;
 use crate::models::checkpoint::{Checkpoint, Entry};
 
@@ -13,8 +13,8 @@ use crate::models::checkpoint::{Checkpoint, Entry};
 /// what loading will hold, without reading a weight.
 pub(super) struct Builder<'a> {
     pub(super) cpu: Cpu,
-    /// Of the linear layers; floats, unless it is set.
-    pub(super) precision: EncoderPrecision,
+    /// Of the linear layers.
+    pub(super) layout: Layout,
     checkpoint: &'a Checkpoint,
     /// What stands before every name of the part that is built, such as "bert.".
     prefix: String,
@@ -28,7 +28,7 @@ impl<'a> Builder<'a> {
     pub(super) fn new(cpu: Cpu, checkpoint: &'a Checkpoint, measure: bool) -> Self {
         Self {
             cpu,
-            precision: EncoderPrecision::F32,
+            layout: Layout::of(cpu, EncoderPrecision::default()),
             checkpoint,
             prefix: String::new(),
             measure,
@@ -288,14 +288,10 @@ impl<'a> Builder<'a> {
         let (inputs, outputs) = (linear.inputs, linear.outputs);
         // Room is made only now, when the file has shown that it holds what the configuration says.
         if first == 0 {
-            linear.weight = match self.precision {
-                EncoderPrecision::F32 => {
-                    Weight::Floats(vec![0.0; kernels::packed_len(self.cpu, inputs, outputs)])
-                }
-                EncoderPrecision::Int8 => Weight::Bytes(ByteMatrix::new(inputs, outputs)),
-            };
+            linear.weight = self.layout.room(self.cpu, inputs, outputs);
         }
         match &mut linear.weight {
+            Weight::Terms(matrix) => matrix.put(self.cpu, first, weight),
             Weight::Bytes(matrix) => matrix.put(first, weight),
             Weight::Floats(data) => kernels::pack_transposed(
                 self.cpu, data, inputs, outputs, first, count, weight, inputs,
@@ -306,11 +302,8 @@ impl<'a> Builder<'a> {
     /// Counts a linear layer's packed weight.
     pub(super) fn hold(&mut self, linear: &Linear) {
         let (inputs, outputs) = (linear.inputs, linear.outputs);
-        let length = match self.precision {
-            EncoderPrecision::F32 => kernels::packed_len(self.cpu, inputs, outputs) as u64,
-            EncoderPrecision::Int8 => ByteMatrix::bytes(inputs, outputs).div_ceil(4),
-        };
-        self.values = self.values.saturating_add(length);
+        let bytes = self.layout.bytes(self.cpu, inputs, outputs);
+        self.values = self.values.saturating_add(bytes.div_ceil(4));
     }
 
     /// The full name of a tensor of the part that is built.

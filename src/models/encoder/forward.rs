@@ -10,8 +10,8 @@ use super::attention::{Attention, AttentionScratch, Span, grow};
 use super::description::{Description, Placement, Positions};
 use super::source::Source;
 use super::tables::Tables;
-use super::weights::Tensors;
-use crate::kernels::{self, ByteRows, Cpu};
+use super::weights::{Rounded, Tensors};
+use crate::kernels::{self, Cpu};
 
 /// Rows that pass through a layer's linear parts together.
 pub(super) const BLOCK: usize = 128;
@@ -53,7 +53,7 @@ struct ThreadScratch {
     context: Vec<f32>,
     mlp: Vec<f32>,
     side: Vec<f32>,
-    rounded: ByteRows,
+    rounded: Rounded,
 }
 
 impl Scratch {
@@ -74,7 +74,9 @@ impl Scratch {
             let buffers = [&own.context, &own.mlp, &own.side];
             buffers.map(Vec::capacity).iter().sum::<usize>() + own.attention.held_values()
         });
-        4 * (buffers.map(Vec::capacity).iter().sum::<usize>() + own.sum::<usize>()) as u64
+        let rounded = self.threads.iter().map(|own| own.rounded.held_bytes());
+        let values = buffers.map(Vec::capacity).iter().sum::<usize>() + own.sum::<usize>();
+        4 * values as u64 + rounded.sum::<u64>()
     }
 }
 
@@ -320,7 +322,7 @@ impl Pass<'_> {
         x: &[f32],
         qkv: &mut [f32],
         side: &mut Vec<f32>,
-        rounded: &mut ByteRows,
+        rounded: &mut Rounded,
     ) {
         let Network {
             cpu,

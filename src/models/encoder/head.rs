@@ -2,8 +2,8 @@
 
 use super::forward::Network;
 use super::modules::Pooling;
-use super::weights::HeadStage;
-use crate::kernels::{self, ByteRows};
+use super::weights::{HeadStage, Rounded};
+use crate::kernels;
 use crate::models::ModelError;
 
 /// Pools a text's token vectors, [tokens, hidden], into `pooled`.
@@ -62,7 +62,7 @@ pub(super) fn finish(network: Network<'_>, pooled: Vec<f32>, texts: usize) -> Ve
                 let mut outputs = vec![0.0; texts * linear.outputs];
                 linear.apply(
                     network.cpu,
-                    &mut ByteRows::default(),
+                    &mut Rounded::default(),
                     texts,
                     &vectors,
                     width,

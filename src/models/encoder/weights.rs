@@ -5,7 +5,9 @@ use super::description::Description;
 use super::families;
 use super::modules::{Modules, Stage};
 use super::precision::EncoderPrecision;
-use crate::kernels::{self, Activation, ByteMatrix, ByteRows, Cpu, Packed};
+use crate::kernels::{
+    self, Activation, ByteMatrix, ByteRows, Cpu, Packed, TermMatrix, TermRows, Terms,
+};
 use crate::models::ModelError;
 use crate::models::checkpoint::Checkpoint;
 
@@ -23,7 +25,61 @@ pub(super) struct Linear {
 pub(super) enum Weight {
     /// Packed as [inputs, outputs].
     Floats(Vec<f32>),
+    Terms(TermMatrix),
     Bytes(ByteMatrix),
+}
+
+/// How a weight is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    Floats,
+    Terms(Terms),
+    Bytes,
+}
+
+impl Layout {
+    /// The fastest that is as precise.
+    pub(super) fn of(cpu: Cpu, precision: EncoderPrecision) -> Self {
+        match precision {
+            EncoderPrecision::F32 if cpu.has_tiles() => Self::Terms(Terms::Two),
+            EncoderPrecision::F32 | EncoderPrecision::F32Exact => Self::Floats,
+            EncoderPrecision::Bf16 => Self::Terms(Terms::One),
+            EncoderPrecision::Int8 => Self::Bytes,
+        }
+    }
+
+    /// What a weight of a shape takes, in bytes.
+    pub(super) fn bytes(self, cpu: Cpu, inputs: usize, outputs: usize) -> u64 {
+        match self {
+            Self::Floats => (kernels::packed_len(cpu, inputs, outputs) as u64).saturating_mul(4),
+            Self::Terms(terms) => TermMatrix::bytes(terms, inputs, outputs),
+            Self::Bytes => ByteMatrix::bytes(inputs, outputs),
+        }
+    }
+
+    /// Room for a weight.
+    pub(super) fn room(self, cpu: Cpu, inputs: usize, outputs: usize) -> Weight {
+        match self {
+            Self::Floats => Weight::Floats(vec![0.0; kernels::packed_len(cpu, inputs, outputs)]),
+            Self::Terms(terms) => Weight::Terms(TermMatrix::new(terms, inputs, outputs)),
+            Self::Bytes => Weight::Bytes(ByteMatrix::new(inputs, outputs)),
+        }
+    }
+}
+
+/// Activations as the weights' layout wants them, to be used again.
+#[derive(Debug, Default)]
+pub(super) struct Rounded {
+    terms: TermRows,
+    bytes: ByteRows,
+}
+
+impl Rounded {
+    /// What it takes, in bytes.
+    #[cfg(feature = "testing")]
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.terms.held_bytes() + self.bytes.held_bytes()
+    }
 }
 
 impl Linear {
@@ -41,39 +97,44 @@ impl Linear {
     pub(super) fn values(&self) -> usize {
         let weight = match &self.weight {
             Weight::Floats(data) => data.len(),
+            Weight::Terms(matrix) => matrix.held_bytes().div_ceil(4) as usize,
             Weight::Bytes(matrix) => matrix.held_bytes().div_ceil(4) as usize,
         };
         weight + self.bias.len()
     }
 
-    /// Runs it on `rows` rows of `x`, their values side by side, of a layer that is in floats always.
-    pub(super) fn apply_floats(&self, cpu: Cpu, rows: usize, x: &[f32], y: &mut [f32]) {
-        self.apply(cpu, &mut ByteRows::default(), rows, x, self.inputs, y);
+    /// Runs it on `rows` rows of `x`, their values side by side, of a layer that is seldom run.
+    pub(super) fn apply_once(&self, cpu: Cpu, rows: usize, x: &[f32], y: &mut [f32]) {
+        self.apply(cpu, &mut Rounded::default(), rows, x, self.inputs, y);
     }
 
     /// Runs it on `rows` rows of `x`, `stride` apart; `y` has rows of its outputs.
     pub(super) fn apply(
         &self,
         cpu: Cpu,
-        scratch: &mut ByteRows,
+        scratch: &mut Rounded,
         rows: usize,
         x: &[f32],
         stride: usize,
         y: &mut [f32],
     ) {
-        let data = match &self.weight {
-            Weight::Floats(data) => data,
-            Weight::Bytes(matrix) => {
-                return matrix.multiply(cpu, scratch, rows, x, stride, &self.bias, y);
+        let bias = &self.bias;
+        match &self.weight {
+            Weight::Floats(data) => {
+                let weight = Packed {
+                    data,
+                    k: self.inputs,
+                    n: self.outputs,
+                };
+                kernels::gemm(cpu, rows, x, stride, weight, bias, y, self.outputs);
             }
-        };
-        let weight = Packed {
-            data,
-            k: self.inputs,
-            n: self.outputs,
-        };
-        let outputs = self.outputs;
-        kernels::gemm(cpu, rows, x, stride, weight, &self.bias, y, outputs);
+            Weight::Terms(matrix) => {
+                matrix.multiply(cpu, &mut scratch.terms, rows, x, stride, bias, y);
+            }
+            Weight::Bytes(matrix) => {
+                matrix.multiply(cpu, &mut scratch.bytes, rows, x, stride, bias, y);
+            }
+        }
     }
 }
 
@@ -192,7 +253,7 @@ fn build(
     measure: bool,
 ) -> Result<(Tensors, u64), ModelError> {
     let mut builder = Builder::new(cpu, checkpoint, measure);
-    builder.precision = precision;
+    builder.layout = Layout::of(cpu, precision);
     builder.enter(description.names.word);
     let mut tensors = builder.transformer(description)?;
     builder.require_all_used(description, &families::SUPPORTED)?;
@@ -208,7 +269,6 @@ fn build(
                 activation,
             } => {
                 let dense = Checkpoint::open(folder)?;
-                // In floats always: of one product a text there is nothing to be gained.
                 let mut builder = Builder::new(cpu, &dense, measure);
                 let linear = builder.linear(&["linear".to_owned()], *inputs, &[*outputs], *bias)?;
                 tensors.head.push(HeadStage::Dense(linear, *activation));

@@ -148,7 +148,7 @@ impl ImageTower {
             return pooled;
         };
         let mut vectors = vec![0.0; pictures.len() * projection.outputs];
-        projection.apply_floats(cpu, pictures.len(), &pooled, &mut vectors);
+        projection.apply_once(cpu, pictures.len(), &pooled, &mut vectors);
         vectors
     }
 
@@ -198,7 +198,7 @@ impl ImageTower {
         let projection = &tensors.projection;
         let mut vectors = vec![0.0; texts.len() * projection.outputs];
         let cpu = self.weights.cpu();
-        projection.apply_floats(cpu, texts.len(), &pooled, &mut vectors);
+        projection.apply_once(cpu, texts.len(), &pooled, &mut vectors);
         vectors
     }
 

@@ -58,7 +58,7 @@ impl Source for Patches<'_> {
                 self.cut(picture, patch, place);
             }
             let layer = &self.tensors.patches;
-            layer.apply_floats(self.cpu, count, cut, lines);
+            layer.apply_once(self.cpu, count, cut, lines);
             let positions = &picture.positions[from * width..][..lines.len()];
             kernels::add(self.cpu, lines, positions);
             from += count;

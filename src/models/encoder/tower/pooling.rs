@@ -97,14 +97,14 @@ impl AttentionPooling {
         }
         let count = mixed.len() / hidden;
         let mut pooled = vec![0.0; count * hidden];
-        self.out.apply_floats(cpu, count, &mixed, &mut pooled);
+        self.out.apply_once(cpu, count, &mixed, &mut pooled);
         let mut normed = pooled.clone();
         self.norm.apply(cpu, &mut normed);
         let inside = self.mlp_in.outputs;
         let mut within = vec![0.0; count * inside];
-        self.mlp_in.apply_floats(cpu, count, &normed, &mut within);
+        self.mlp_in.apply_once(cpu, count, &normed, &mut within);
         kernels::activate(cpu, self.activation, &mut within);
-        self.mlp_out.apply_floats(cpu, count, &within, &mut normed);
+        self.mlp_out.apply_once(cpu, count, &within, &mut normed);
         kernels::add(cpu, &mut pooled, &normed);
         pooled
     }
@@ -115,7 +115,7 @@ impl AttentionPooling {
         let heads = self.scores.outputs;
         let count = rows.len() / hidden;
         let mut scores = vec![0.0; count * heads];
-        self.scores.apply_floats(cpu, count, rows, &mut scores);
+        self.scores.apply_once(cpu, count, rows, &mut scores);
         let mut weights = vec![0.0; heads * count];
         for (head, line) in weights.chunks_exact_mut(count).enumerate() {
             let column = scores.iter().skip(head).step_by(heads);
@@ -136,7 +136,7 @@ impl AttentionPooling {
         for (linear, seen) in self.values.iter().zip(seen.chunks_exact(hidden)) {
             let from = mixed.len();
             mixed.resize(from + linear.outputs, 0.0);
-            linear.apply_floats(cpu, 1, seen, &mut mixed[from..]);
+            linear.apply_once(cpu, 1, seen, &mut mixed[from..]);
         }
     }
 }
