@@ -8,6 +8,7 @@
 mod attention;
 mod bytes;
 mod convolution;
+mod cores;
 mod dense;
 mod depthwise;
 mod elementwise;
@@ -31,6 +32,7 @@ pub(crate) use attention::{
 };
 pub(crate) use bytes::{ByteMatrix, ByteRows};
 pub(crate) use convolution::Convolution;
+pub(crate) use cores::{Core, allowed as allowed_cores};
 pub(crate) use dense::Dense;
 pub(crate) use depthwise::{Depthwise, depthwise};
 pub(crate) use elementwise::{

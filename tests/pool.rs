@@ -32,5 +32,7 @@ mod settings;
 mod sharing;
 #[path = "pool/stalls.rs"]
 mod stalls;
+#[path = "pool/threads.rs"]
+mod threads;
 #[path = "pool/universe.rs"]
 mod universe;

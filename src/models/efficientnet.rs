@@ -84,12 +84,9 @@ impl EfficientNet {
                 found: pixels.shape().to_vec(),
             });
         }
-        Ok(network::features(
-            &self.weights,
-            pixels.values(),
-            context.threads,
-            &mut self.scratch,
-        ))
+        let (weights, scratch) = (&self.weights, &mut self.scratch);
+        let team = context.team();
+        Ok(team.run(|| network::features(weights, pixels.values(), team.threads(), scratch)))
     }
 }
 

@@ -4,13 +4,11 @@
 //! through one pool of threads for the whole process, behind a lock. All values are `f32` on the CPU.
 
 mod attention;
-mod compute;
 mod layers;
 mod ops;
 mod weights;
 
 pub(super) use attention::{AttentionBias, attention};
-pub(super) use compute::Compute;
 pub(super) use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, add_to_channels};
 pub(super) use ops::{activate, add, fresh_copy, gate, in_rows, values};
 pub(super) use weights::{TensorSource, Weights};

@@ -15,7 +15,6 @@ mod model;
 mod moondream;
 mod names;
 mod preparer;
-mod teams;
 mod tower;
 mod weights;
 

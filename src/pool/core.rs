@@ -3,6 +3,7 @@
 mod board;
 mod capability;
 mod catalogue;
+mod compute;
 mod config;
 mod drain;
 mod error;

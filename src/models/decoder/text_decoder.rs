@@ -9,7 +9,6 @@ use super::files::DecoderWeights;
 use super::forward::{Network, Scratch};
 use super::options::{DecoderOptions, Sizes};
 use super::rope::Rope;
-use crate::kernels::Team;
 use crate::model::{CandleModel, ModelInfo};
 use crate::models::ModelError;
 use crate::pool::capabilities::text_to_text::{
@@ -29,8 +28,6 @@ pub struct TextDecoder {
     ropes: Vec<Rope>,
     cache: Cache,
     scratch: Scratch,
-    /// One for each number of threads that a step was given so far.
-    teams: Vec<Team>,
 }
 
 impl fmt::Debug for TextDecoder {
@@ -72,7 +69,6 @@ impl TextDecoder {
             ropes,
             cache,
             scratch: Scratch::default(),
-            teams: Vec::new(),
         })
     }
 
@@ -169,14 +165,6 @@ impl TextToTextCapable for TextDecoder {
             logits.rows_mut(0);
             return Ok(());
         }
-        let known = |team: &Team| team.threads() == context.threads;
-        let team = match self.teams.iter().position(known) {
-            Some(place) => place,
-            None => {
-                self.teams.push(Team::new(context.threads));
-                self.teams.len() - 1
-            }
-        };
         let network = Network {
             cpu: self.weights.cpu(),
             description: self.weights.description(),
@@ -184,7 +172,7 @@ impl TextToTextCapable for TextDecoder {
             ropes: &self.ropes,
         };
         network.run(
-            &self.teams[team],
+            context.team(),
             chunks,
             &mut self.cache,
             &mut self.scratch,

@@ -10,7 +10,6 @@ use super::weights::DiffusionWeights;
 use crate::images::RgbImage;
 use crate::model::{CandleModel, ModelInfo};
 use crate::models::ModelError;
-use crate::models::tensors::Compute;
 use crate::pool::capabilities::text_to_image::{
     Conditioning, Denoise, DiffusionDescription, PromptTokens, TextToImageCapable,
 };
@@ -24,17 +23,12 @@ use crate::pool::core::StepContext;
 pub struct LatentDiffusion {
     info: ModelInfo,
     weights: Arc<DiffusionWeights>,
-    compute: Compute,
 }
 
 impl LatentDiffusion {
     /// A worker's model with the weights that all share.
     pub fn new(info: ModelInfo, weights: Arc<DiffusionWeights>) -> Self {
-        Self {
-            info,
-            weights,
-            compute: Compute::new(),
-        }
+        Self { info, weights }
     }
 }
 
@@ -61,7 +55,7 @@ impl TextToImageCapable for LatentDiffusion {
                 detail: format!("tokens for {found} text encoders, the model has {wanted}"),
             });
         }
-        self.compute.run(context, || {
+        context.run(|| {
             let encoders = weights.encoders.iter().zip(&prompt.encoders);
             let mut encoded: Vec<EncodedText> = encoders
                 .map(|(encoder, ids)| encoder.encode(ids))
@@ -98,7 +92,7 @@ impl TextToImageCapable for LatentDiffusion {
         context: &StepContext,
     ) -> Result<Vec<Vec<f32>>, ModelError> {
         let weights = &self.weights;
-        self.compute.run(context, || {
+        context.run(|| {
             let alone = batch.iter().map(|entry| weights.predict(entry));
             alone.collect()
         })
@@ -112,8 +106,7 @@ impl TextToImageCapable for LatentDiffusion {
         context: &StepContext,
     ) -> Result<RgbImage, ModelError> {
         let weights = &self.weights;
-        self.compute
-            .run(context, || weights.vae.decode(latents, width, height))
+        context.run(|| weights.vae.decode(latents, width, height))
     }
 
     fn encode_picture(
@@ -123,8 +116,7 @@ impl TextToImageCapable for LatentDiffusion {
         context: &StepContext,
     ) -> Result<Vec<f32>, ModelError> {
         let weights = &self.weights;
-        self.compute
-            .run(context, || weights.vae.encode(picture, Some(noise)))
+        context.run(|| weights.vae.encode(picture, Some(noise)))
     }
 }
 

@@ -11,7 +11,7 @@ use super::description::{Description, Placement, Positions};
 use super::source::Source;
 use super::tables::Tables;
 use super::weights::{Rounded, Tensors};
-use crate::kernels::{self, Cpu};
+use crate::kernels::{self, Cpu, Team};
 
 /// Rows that pass through a layer's linear parts together.
 pub(super) const BLOCK: usize = 128;
@@ -94,7 +94,7 @@ impl Network<'_> {
         self,
         source: &impl Source,
         extent: Extent,
-        threads: usize,
+        team: &Team,
         scratch: &mut Scratch,
     ) {
         scratch.spans.clear();
@@ -111,15 +111,15 @@ impl Network<'_> {
         scratch.tables.ensure(self.description, buckets, longest);
         grow(&mut scratch.hidden, total * self.description.hidden);
         scratch.hidden.truncate(total * self.description.hidden);
-        let threads = threads.clamp(1, total.div_ceil(TILE).max(1));
+        let threads = team.threads().clamp(1, total.div_ceil(TILE).max(1));
         if scratch.threads.len() < threads {
             scratch.threads.resize_with(threads, Default::default);
         }
         if threads == 1 {
-            self.layers(source, extent, total, 1, scratch);
+            team.run_alone(|| self.layers(source, extent, total, 1, scratch));
         } else {
-            // On the pool's threads from here on, where meeting once a layer is cheap.
-            rayon::scope(|_| self.layers(source, extent, total, threads, scratch));
+            // On the team's threads from here on, where meeting once a layer is cheap.
+            team.run(|| self.layers(source, extent, total, threads, scratch));
         }
     }
 

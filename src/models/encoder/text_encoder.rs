@@ -7,6 +7,7 @@ use super::folder::EncoderWeights;
 use super::forward::Scratch;
 use super::head;
 use super::source::Words;
+use crate::kernels::Team;
 use crate::model::{CandleModel, ModelInfo};
 use crate::models::ModelError;
 use crate::pool::capabilities::text_embedding::{EmbedInput, Embedding, TextEmbeddingCapable};
@@ -48,7 +49,7 @@ impl TextEncoder {
     pub(crate) fn token_vectors(
         &mut self,
         tokens: &[u32],
-        threads: usize,
+        team: &Team,
     ) -> Result<Vec<f32>, ModelError> {
         self.check(tokens)?;
         let network = self.weights.network();
@@ -56,7 +57,7 @@ impl TextEncoder {
             network,
             texts: &[tokens],
         };
-        network.run(&words, network.whole(), threads, &mut self.scratch);
+        network.run(&words, network.whole(), team, &mut self.scratch);
         let vectors = self.scratch.sequences().next();
         Ok(vectors.unwrap_or_default().to_vec())
     }
@@ -112,7 +113,7 @@ impl TextEmbeddingCapable for TextEncoder {
                 network,
                 texts: &texts,
             };
-            network.run(&words, network.whole(), context.threads, &mut self.scratch);
+            network.run(&words, network.whole(), context.team(), &mut self.scratch);
         }
 
         let width = network.description.hidden;

@@ -7,7 +7,6 @@ use super::folder::FluxWeights;
 use super::transformer::FluxInput;
 use crate::images::RgbImage;
 use crate::model::{CandleModel, ModelInfo};
-use crate::models::tensors::Compute;
 use crate::models::{ModelError, TextEncoder};
 use crate::pool::capabilities::text_to_image::{
     Conditioning, Denoise, DiffusionDescription, PromptTokens, TextToImageCapable,
@@ -19,7 +18,6 @@ pub struct FluxPainter {
     info: ModelInfo,
     weights: Arc<FluxWeights>,
     t5: TextEncoder,
-    compute: Compute,
 }
 
 impl fmt::Debug for FluxPainter {
@@ -38,7 +36,6 @@ impl FluxPainter {
             t5: TextEncoder::new(info.clone(), Arc::clone(&weights.t5)),
             info,
             weights,
-            compute: Compute::new(),
         }
     }
 }
@@ -66,11 +63,10 @@ impl TextToImageCapable for FluxPainter {
         let Self {
             weights,
             t5: encoder,
-            compute,
             ..
         } = self;
-        compute.run(context, || {
-            let hidden = encoder.token_vectors(t5, context.threads)?;
+        context.run(|| {
+            let hidden = encoder.token_vectors(t5, context.team())?;
             Ok(Conditioning {
                 tokens: t5.len(),
                 width: hidden.len() / t5.len().max(1),
@@ -88,7 +84,7 @@ impl TextToImageCapable for FluxPainter {
     ) -> Result<Vec<Vec<f32>>, ModelError> {
         let weights = &self.weights;
         // One after the other, so that each is the same in any company.
-        self.compute.run(context, || {
+        context.run(|| {
             let predict = |entry: &Denoise<'_>| {
                 let input = FluxInput {
                     latents: entry.latents,
@@ -114,8 +110,7 @@ impl TextToImageCapable for FluxPainter {
         context: &StepContext,
     ) -> Result<RgbImage, ModelError> {
         let weights = &self.weights;
-        self.compute
-            .run(context, || weights.vae.decode(latents, width, height))
+        context.run(|| weights.vae.decode(latents, width, height))
     }
 
     fn encode_picture(
@@ -125,7 +120,6 @@ impl TextToImageCapable for FluxPainter {
         context: &StepContext,
     ) -> Result<Vec<f32>, ModelError> {
         let weights = &self.weights;
-        self.compute
-            .run(context, || weights.vae.encode(picture, Some(noise)))
+        context.run(|| weights.vae.encode(picture, Some(noise)))
     }
 }

@@ -28,7 +28,6 @@ pub struct OcrReader {
     info: ModelInfo,
     weights: Arc<OcrWeights>,
     options: OcrOptions,
-    team: Team,
 }
 
 impl fmt::Debug for OcrReader {
@@ -57,20 +56,20 @@ impl OcrReader {
             info,
             weights,
             options,
-            team: Team::new(1),
         }
     }
 
     /// Finds the lines.
     fn detect(
         &self,
+        team: &Team,
         pixels: &PixelTensor,
         layout: &Layout,
     ) -> Result<VecDeque<Corners>, ModelError> {
         let [channels, height, width] = pixels.shape();
         let input = OnnxArray::new(vec![1, channels, height, width], pixels.values().to_vec());
         let input = input.ok_or_else(|| wrong_pixels(&[channels, height, width], &[]))?;
-        let answer = self.weights.detect(&self.team, input)?;
+        let answer = self.weights.detect(team, input)?;
         let map = ProbabilityMap::new(width, height, answer.values());
         let map = map.ok_or_else(|| wrong_pixels(&[1, 1, height, width], answer.shape()))?;
         let found = map.lines(layout.framed());
@@ -95,17 +94,18 @@ impl OcrReader {
     /// Reads the next lines.
     fn read_some(
         &self,
+        team: &Team,
         picture: &RgbImage,
         look: &mut OcrLook,
     ) -> Result<Vec<TextLine>, ModelError> {
         let Some(left) = &mut look.lines else {
             return Ok(Vec::new());
         };
-        let count = self.team.threads().min(left.len());
+        let count = team.threads().min(left.len());
         let some: Vec<Corners> = left.drain(..count).collect();
         let texts: Result<Vec<LineText>, ModelError> = match some.as_slice() {
-            [one] => self.read(&self.team, picture, one).map(|line| vec![line]),
-            many => self.team.run(|| {
+            [one] => self.read(team, picture, one).map(|line| vec![line]),
+            many => team.run(|| {
                 let alone = Team::new(1);
                 many.par_iter()
                     .map(|corners| self.read(&alone, picture, corners))
@@ -191,14 +191,14 @@ impl VisionCapable for OcrReader {
         let (Some(pixels), Some(picture)) = (input.pictures.first(), &input.picture) else {
             return Ok(Progress::Done);
         };
-        if self.team.threads() != context.threads {
-            self.team = Team::new(context.threads);
-        }
+        let team = context.team();
         let done = match &look.lines {
-            None => self.detect(pixels, &look.layout).map(|found| {
+            None => self.detect(team, pixels, &look.layout).map(|found| {
                 look.lines = Some(found);
             }),
-            Some(_) => self.read_some(picture, look).map(|read| lines.extend(read)),
+            Some(_) => self
+                .read_some(team, picture, look)
+                .map(|read| lines.extend(read)),
         };
         // The network is fixed and was tried when it was loaded: it is this picture that it can't take.
         if let Err(error) = done {

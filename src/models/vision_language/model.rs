@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::files::VisionLanguageWeights;
-use super::teams::Teams;
 use super::tower::{Eye, Scratch};
 use crate::images::PixelTensor;
 use crate::model::{CandleModel, ModelInfo};
@@ -22,7 +21,6 @@ pub struct VisionLanguageModel {
     weights: Arc<VisionLanguageWeights>,
     decoder: TextDecoder,
     scratch: Scratch,
-    teams: Teams,
 }
 
 impl fmt::Debug for VisionLanguageModel {
@@ -48,7 +46,6 @@ impl VisionLanguageModel {
             weights,
             decoder,
             scratch: Scratch::default(),
-            teams: Teams::default(),
         })
     }
 
@@ -62,7 +59,7 @@ impl VisionLanguageModel {
         pixels: &PixelTensor,
         context: &StepContext,
     ) -> Result<PictureRows, ModelError> {
-        let team = self.teams.of(context.threads);
+        let team = context.team();
         let eye = eye(&self.weights);
         let seen = eye.look(team, pixels, &mut self.scratch)?;
         if !seen.rows.iter().all(|value| value.is_finite()) {

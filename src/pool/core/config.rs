@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::error::PoolError;
 use super::memory::{Device, MemoryBudget, MemoryLimit, MemoryProbe, PressureConfig, SystemProbe};
+use crate::kernels::{self, Core};
 
 /// How failed workers are restarted, and when a model that keeps failing is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,15 @@ pub struct PoolConfig {
     pub batch_turn_every: usize,
     /// How many threads the models of this pool compute with in all. Default: the number of cores.
     pub compute_threads: usize,
+    /// Whether each of those threads is kept on one core, of those that the thread which starts the
+    /// pool may run on. Workers that are busy at the same time have cores of their own, as long as
+    /// there are enough. Worth trying where the machine serves nothing else: pools and processes do
+    /// not know of each other's pinned threads, and those of two share cores while others are idle.
+    /// Threads that a model starts by itself, instead of using [`StepContext::run`], are not pinned.
+    /// Linux only; elsewhere such a pool does not start. Default: the system decides.
+    ///
+    /// [`StepContext::run`]: crate::StepContext::run
+    pub pin_threads: bool,
     /// A step that runs longer than this is given up with its worker: what it had in hand is
     /// answered [`PoolError::Stalled`], and another worker is started if memory allows. Default
     /// 60 s; [`Duration::MAX`] waits for ever; a model may override it.
@@ -109,6 +119,7 @@ impl Default for PoolConfig {
             default_deadline: Duration::from_secs(60),
             batch_turn_every: 4,
             compute_threads: cores,
+            pin_threads: false,
             step_timeout: Duration::from_secs(60),
             load_timeout: Duration::from_secs(600),
             max_stalled_workers: 4,
@@ -135,6 +146,7 @@ impl fmt::Debug for PoolConfig {
             .field("default_deadline", &self.default_deadline)
             .field("batch_turn_every", &self.batch_turn_every)
             .field("compute_threads", &self.compute_threads)
+            .field("pin_threads", &self.pin_threads)
             .field("step_timeout", &self.step_timeout)
             .field("load_timeout", &self.load_timeout)
             .field("max_stalled_workers", &self.max_stalled_workers)
@@ -163,6 +175,9 @@ impl PoolConfig {
             if value == 0 {
                 return Err(invalid(field, "must be at least 1"));
             }
+        }
+        if self.pin_threads && kernels::allowed_cores().is_none() {
+            return Err(invalid("pin_threads", "this system cannot"));
         }
         if !(self.tenant_share > 0.0 && self.tenant_share <= 1.0) {
             return Err(invalid("tenant_share", "must be above 0 and at most 1"));
@@ -206,6 +221,12 @@ impl PoolConfig {
             }
         }
         Ok(())
+    }
+
+    /// The cores that compute threads are pinned to; none where they are not.
+    pub(super) fn cores(&self) -> Vec<Core> {
+        let allowed = self.pin_threads.then(kernels::allowed_cores).flatten();
+        allowed.unwrap_or_default()
     }
 }
 

@@ -1,63 +1,42 @@
-//! What a model is told about the step that it runs, and how the cores are divided.
+//! What a model is told about the step that it runs.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
-/// What a model is told about the step that it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use crate::kernels::Team;
+
+/// What a model is told about the step that it runs, and the threads that it runs on.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StepContext {
     /// How many threads the step may use: this worker's share of the pool's compute budget, at least 1.
     pub threads: usize,
+    team: Arc<Team>,
 }
 
 impl StepContext {
-    /// A step that may use `threads` threads; 0 is taken as 1.
+    /// A step that may use `threads` threads; 0 is taken as 1. The pool makes its steps' own; this is
+    /// for those who run a model without one.
     pub fn new(threads: usize) -> Self {
+        Self::of(Arc::new(Team::new(threads)))
+    }
+
+    pub(crate) fn of(team: Arc<Team>) -> Self {
         Self {
-            threads: threads.max(1),
-        }
-    }
-}
-
-/// The threads that a pool's models compute with, divided among the workers that are busy now.
-#[derive(Debug)]
-pub(crate) struct ComputeBudget {
-    threads: usize,
-    busy: AtomicUsize,
-}
-
-impl ComputeBudget {
-    pub(crate) fn new(threads: usize) -> Self {
-        Self {
-            threads,
-            busy: AtomicUsize::new(0),
+            threads: team.size(),
+            team,
         }
     }
 
-    /// Takes part in the division until the share is dropped.
-    pub(crate) fn share(&self) -> ComputeShare<'_> {
-        let busy = self.busy.fetch_add(1, Ordering::AcqRel) + 1;
-        ComputeShare {
-            budget: self,
-            threads: self.threads / busy,
-        }
+    /// Runs `work` on the step's own threads and waits for it: as many threads as
+    /// [`threads`](Self::threads) says, pinned to cores if
+    /// [`pin_threads`](crate::PoolConfig::pin_threads) asks for that. What the work forks by way of
+    /// rayon, as candle's operations on the CPU do, stays on them; elsewhere it would be done by the
+    /// process's global threads, whatever the budget. A panic surfaces here.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.team.confine(work)
     }
-}
 
-/// One busy worker's part of the budget.
-pub(crate) struct ComputeShare<'a> {
-    budget: &'a ComputeBudget,
-    threads: usize,
-}
-
-impl ComputeShare<'_> {
-    pub(crate) fn context(&self) -> StepContext {
-        StepContext::new(self.threads)
-    }
-}
-
-impl Drop for ComputeShare<'_> {
-    fn drop(&mut self) {
-        self.budget.busy.fetch_sub(1, Ordering::AcqRel);
+    pub(crate) fn team(&self) -> &Team {
+        &self.team
     }
 }

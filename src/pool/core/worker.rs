@@ -251,6 +251,7 @@ pub(crate) fn serve<C: Capability>(model: Box<C::Model>, mut seat: Seat<C>) {
         let outcome = Loop {
             seat: &seat,
             interactive_turns: 0,
+            compute_place: Cell::new(0),
             retiring: false,
         }
         .run(&mut engine);
@@ -272,6 +273,8 @@ struct Loop<'a, C: Capability> {
     seat: &'a Seat<C>,
     /// How many turns the interactive lane has had since batch work began to wait.
     interactive_turns: usize,
+    /// Where it computed last.
+    compute_place: Cell<usize>,
     retiring: bool,
 }
 
@@ -419,9 +422,14 @@ impl<C: Capability> Loop<'_, C> {
         let started = Instant::now();
         let stalled;
         let outcome = {
-            let share = seat.registration.pool.compute.share();
+            let share = seat
+                .registration
+                .pool
+                .compute
+                .share(self.compute_place.get());
+            self.compute_place.set(share.place());
             let mut outbox = Outbox::new(&seat.hand);
-            let outcome = engine.step(&share.context(), &mut outbox);
+            let outcome = engine.step(share.context(), &mut outbox);
             stalled = outbox.is_stalled();
             outcome
         };

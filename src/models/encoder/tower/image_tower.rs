@@ -10,6 +10,7 @@ use super::folder::TowerWeights;
 use super::interpolation::Tables;
 use super::patches::{Patches, Picture};
 use crate::images::PixelTensor;
+use crate::kernels::Team;
 use crate::model::{CandleModel, ModelInfo};
 use crate::models::ModelError;
 use crate::pool::capabilities::image_embedding::ImageEmbeddingCapable;
@@ -69,7 +70,7 @@ impl ImageTower {
     ) -> Result<Vec<f32>, ModelError> {
         let grid = self.grid_of(pixels)?;
         let extent = Extent { layers, norm };
-        self.see(&[(pixels, grid)], extent, context.threads);
+        self.see(&[(pixels, grid)], extent, context.team());
         let mut rows = self.seeing.sequences();
         Ok(rows.next().unwrap_or_default().to_vec())
     }
@@ -89,7 +90,7 @@ impl ImageTower {
     ) -> Result<Vec<f32>, ModelError> {
         self.check_text(tokens)?;
         let extent = Extent { layers, norm };
-        self.read(&[tokens], extent, context.threads);
+        self.read(&[tokens], extent, context.team());
         let mut rows = self.reading.sequences();
         Ok(rows.next().unwrap_or_default().to_vec())
     }
@@ -107,7 +108,7 @@ impl ImageTower {
     }
 
     /// Runs the vision tower: its rows are left in the buffer.
-    fn see(&mut self, pictures: &[(&PixelTensor, [usize; 2])], extent: Extent, threads: usize) {
+    fn see(&mut self, pictures: &[(&PixelTensor, [usize; 2])], extent: Extent, team: &Team) {
         let (sight, tensors, network) = self.weights.sight();
         if let Some(kind) = sight.interpolation {
             let sizes: Vec<[usize; 2]> = pictures.iter().map(|(_, grid)| *grid).collect();
@@ -125,18 +126,18 @@ impl ImageTower {
             tensors,
             pictures: pictures.collect(),
         };
-        network.run(&patches, extent, threads, &mut self.seeing);
+        network.run(&patches, extent, team, &mut self.seeing);
     }
 
     /// Vectors of pictures, put end to end.
     fn picture_vectors(
         &mut self,
         pictures: &[(&PixelTensor, [usize; 2])],
-        threads: usize,
+        team: &Team,
     ) -> Vec<f32> {
         let (_, _, network) = self.weights.sight();
         let whole = network.whole();
-        self.see(pictures, whole, threads);
+        self.see(pictures, whole, team);
         let (sight, tensors, _) = self.weights.sight();
         let (cpu, width) = (self.weights.cpu(), sight.transformer.hidden);
         let rows = self.seeing.sequences();
@@ -172,20 +173,20 @@ impl ImageTower {
     }
 
     /// Runs the text tower: its rows are left in the buffer.
-    fn read(&mut self, texts: &[&[u32]], extent: Extent, threads: usize) {
+    fn read(&mut self, texts: &[&[u32]], extent: Extent, team: &Team) {
         if let Some((_, _, network)) = self.weights.reading() {
             let words = Words { network, texts };
-            network.run(&words, extent, threads, &mut self.reading);
+            network.run(&words, extent, team, &mut self.reading);
         }
     }
 
     /// Vectors of texts, put end to end.
-    fn text_vectors(&mut self, texts: &[&[u32]], threads: usize) -> Vec<f32> {
+    fn text_vectors(&mut self, texts: &[&[u32]], team: &Team) -> Vec<f32> {
         let Some((_, _, network)) = self.weights.reading() else {
             return Vec::new();
         };
         let whole = network.whole();
-        self.read(texts, whole, threads);
+        self.read(texts, whole, team);
         let Some((reading, tensors, _)) = self.weights.reading() else {
             return Vec::new();
         };
@@ -247,7 +248,7 @@ impl ImageEmbeddingCapable for ImageTower {
         }
         let mut vectors = Vec::new();
         for part in sound.chunks(self.max_step_pictures()) {
-            vectors.extend(self.picture_vectors(part, context.threads));
+            vectors.extend(self.picture_vectors(part, context.team()));
         }
         Ok(self.answers(checks, vectors))
     }
@@ -264,7 +265,7 @@ impl ImageEmbeddingCapable for ImageTower {
         let count = (self.weights.folder().max_step_tokens() / longest).max(1);
         let mut vectors = Vec::new();
         for part in sound.chunks(count) {
-            vectors.extend(self.text_vectors(part, context.threads));
+            vectors.extend(self.text_vectors(part, context.team()));
         }
         Ok(self.answers(checks, vectors))
     }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::super::teams::Teams;
 use super::super::tower::{self, Eye};
 use super::MARKS;
 use super::attention::{AttentionScratch, Heads, Stored};
@@ -32,7 +31,6 @@ pub struct BlipModel {
     cache: Cache,
     eye: tower::Scratch,
     scratch: Scratch,
-    teams: Teams,
 }
 
 impl fmt::Debug for BlipModel {
@@ -76,7 +74,6 @@ impl BlipModel {
             weights,
             eye: tower::Scratch::default(),
             scratch: Scratch::default(),
-            teams: Teams::default(),
         })
     }
 
@@ -90,7 +87,7 @@ impl BlipModel {
         pixels: &crate::images::PixelTensor,
         context: &StepContext,
     ) -> Result<Vec<f32>, ModelError> {
-        let team = self.teams.of(context.threads);
+        let team = context.team();
         Ok(eye(&self.weights).look(team, pixels, &mut self.eye)?.rows)
     }
 
@@ -186,7 +183,7 @@ impl VisionLanguageCapable for BlipModel {
         if tensors.encoder.is_some() {
             self.check_question(&input.question)?;
         }
-        let team = self.teams.of(context.threads);
+        let team = context.team();
         let cpu = self.weights.files().cpu();
         let seen = eye(&self.weights).look(team, pixels, &mut self.eye)?.rows;
         let scratch = &mut self.scratch;
@@ -259,7 +256,7 @@ impl TextToTextCapable for BlipModel {
         }
         let logits = logits.rows_mut(step.wanted.len());
         let (tensors, cpu) = (self.weights.tensors(), self.weights.files().cpu());
-        let team = self.teams.of(context.threads);
+        let team = context.team();
         let (cache, scratch) = (&mut self.cache, &mut self.scratch);
         run(team, cpu, text, &step, cache, scratch, (tensors, logits));
         Ok(())

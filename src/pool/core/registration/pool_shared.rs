@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::pool::core::compute::ComputeBudget;
 use crate::pool::core::config::PoolConfig;
 use crate::pool::core::events::EventBus;
 use crate::pool::core::memory::{Ledgers, Meter, PressureGauge};
-use crate::pool::core::step::ComputeBudget;
 use crate::pool::core::supervisor::SupervisorLink;
 
 /// What all parts of one pool share.
@@ -40,7 +40,7 @@ impl PoolShared {
             pressure: Mutex::new(pressure),
             ledgers,
             events: EventBus::new(),
-            compute: ComputeBudget::new(config.compute_threads),
+            compute: ComputeBudget::new(config.compute_threads, config.cores()),
             supervisor,
             epoch: Instant::now(),
             threads: AtomicUsize::new(0),
