@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::task::Poll;
 use std::time::Duration;
 
 use modelpool::images::{ImageError, ImageLimits, ImageSource, PixelTensor, RgbImage};
@@ -124,6 +126,36 @@ async fn pictures_of_every_kind_come_back_in_order() {
         .map(|red| vec![f32::from(*red) / 255.0])
         .collect();
     assert_eq!(vectors, wanted);
+}
+
+/// Each is held whole while it is prepared: no more of a batch than that, however long it is and
+/// however much room the queue has.
+#[tokio::test]
+async fn of_a_batch_sixteen_pictures_are_under_way_at_once() {
+    let (open, closed) = mpsc::channel::<()>();
+    let closed = Mutex::new(closed);
+    let info = ModelInfo::new("first", 1);
+    let named = info.clone();
+    let spec = ModelSpec::image_embedding(
+        info,
+        move || Ok(First(named.clone())),
+        move || {
+            // None is prepared before the other half is dropped.
+            closed.lock().unwrap().recv().unwrap_err();
+            Ok(AsItIs { texts: false })
+        },
+    );
+    let pool = Pool::start(PoolConfig::default()).await.unwrap();
+    let model = pool.register(spec).unwrap();
+    assert!(model.queue_capacity() / 4 > 40);
+    let mut batch = Box::pin(model.embed_image_batch((100..140).map(of_red)));
+
+    let polled = std::future::poll_fn(|context| Poll::Ready(batch.as_mut().poll(context))).await;
+
+    assert!(polled.is_pending());
+    assert_eq!(pool.census().permits, 16);
+    drop(open);
+    assert_eq!(batch.await.unwrap().len(), 40);
 }
 
 #[tokio::test]
