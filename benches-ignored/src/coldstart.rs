@@ -1,4 +1,6 @@
-//! From nothing to the first vector of all-MiniLM-L6-v2.
+//! From nothing to the first vector of all-MiniLM-L6-v2, and to its second worker.
+
+use std::cell::Cell;
 
 use serde::Serialize;
 use serde_json::json;
@@ -20,6 +22,7 @@ struct Report {
     environment: Environment,
     threads: usize,
     first: Table,
+    workers: Table,
 }
 
 /// Runs the suite, prints its table and keeps it.
@@ -69,13 +72,50 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     neighbours.check_idle();
     let turns = arguments.rounds_or(7, 2);
     let first = turns::take("to the first vector", "ms", turns, &mut neighbours, all)?;
+    let starts = Starts::default();
+    let measure = || -> Result<[f64; 2], Failure> {
+        let with = [
+            serve::ARGUMENT.as_ref(),
+            folder.as_os_str(),
+            threads.as_ref(),
+        ];
+        let mut peer = Peer::start_self("modelpool", arguments.threads, with)?;
+        let seconds: [f64; 2] = peer.ask("first_and_second", json!({}))?;
+        Ok(seconds.map(|seconds| seconds * 1e3))
+    };
+    let both = vec![
+        Contender::ours("the second worker", || starts.take(1, measure)),
+        Contender::ours("the first worker", || starts.take(0, measure)),
+    ];
+    let turns = arguments.rounds_or(7, 2);
+    let workers = turns::take("until a worker serves", "ms", turns, &mut neighbours, both)?;
     environment.conclude();
     let report = Report {
         environment,
         threads: arguments.threads,
         first,
+        workers,
     };
     report.page().publish(arguments.keep_results())
+}
+
+/// What the starts of a process's two workers took, kept until both contenders have had theirs.
+#[derive(Default)]
+struct Starts([Cell<Option<f64>>; 2]);
+
+impl Starts {
+    fn take(
+        &self,
+        number: usize,
+        measure: impl Fn() -> Result<[f64; 2], Failure>,
+    ) -> Result<f64, Failure> {
+        if let Some(known) = self.0[number].take() {
+            return Ok(known);
+        }
+        let both = measure()?;
+        self.0[1 - number].set(Some(both[1 - number]));
+        Ok(both[number])
+    }
 }
 
 impl Report {
@@ -87,16 +127,23 @@ impl Report {
              text, with {threads} threads. The files are in the page cache; the libraries, \
              Python's too, are loaded already. For modelpool the pool is started within that \
              time too. candle's figure is what a model loaded for each call costs, each call.\n\n\
-             {environment}\n{first}",
+             The second table is of one process: from the pool's decision to start a worker until \
+             that serves. The first loads the model; the second is started because the first is \
+             busy, shares its weights, and competes with it for the cores.\n\n\
+             {environment}\n{first}\n{workers}",
             threads = self.threads,
             environment = self.environment.to_markdown(),
             first = self.first.to_markdown(),
+            workers = self.workers.to_markdown(),
         );
         Page {
             name: "coldstart",
             report: self,
             markdown,
-            plots: vec![("first", self.first.plot())],
+            plots: vec![
+                ("first", self.first.plot()),
+                ("workers", self.workers.plot()),
+            ],
         }
     }
 }

@@ -88,6 +88,7 @@ impl Server {
                 Ok(Loaded::Pooled(pooled))
             }),
             "load_bare" => self.load(bare),
+            "first_and_second" => Ok(json!(Pooled::first_and_second(&self.folder, self.threads)?)),
             #[cfg(feature = "candle-peer")]
             "load_candle" => self.load(|folder, threads| {
                 let model = candle::Locked::load(folder, threads)?;

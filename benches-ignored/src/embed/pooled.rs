@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use modelpool::models::EncoderPrecision;
-use modelpool::pool::core::{ModelHandle, Pool, PoolConfig};
+use modelpool::pool::core::{EventKind, EventStream, ModelHandle, Pool, PoolConfig};
 use modelpool::{ModelSpec, TextEmbedding};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -65,27 +65,65 @@ impl Pooled {
         workers: usize,
         precision: EncoderPrecision,
     ) -> Result<Self, Failure> {
+        let pooled = Self::begin(folder, precision, |config| {
+            config.compute_threads = threads;
+            config.cold_start_workers = workers;
+            config.max_workers = workers;
+        })?;
+        pooled.runtime.block_on(pooled.handle.embed("hello"))?;
+        Ok(pooled)
+    }
+
+    /// A pool that knows the model and has not loaded it.
+    fn begin(
+        folder: &Path,
+        precision: EncoderPrecision,
+        set: impl FnOnce(&mut PoolConfig),
+    ) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(RUNTIME_THREADS)
             .enable_all()
             .build()?;
+        let mut config = PoolConfig::default();
+        set(&mut config);
         let (pool, handle) = runtime.block_on(async {
-            let pool = Pool::start(PoolConfig {
-                compute_threads: threads,
-                cold_start_workers: workers,
-                max_workers: workers,
-                ..PoolConfig::default()
-            })
-            .await?;
-            let handle =
-                pool.register(ModelSpec::<TextEmbedding>::folder_as(folder, precision)?)?;
-            handle.embed("hello").await?;
+            let pool = Pool::start(config).await?;
+            let spec = ModelSpec::<TextEmbedding>::folder_as(folder, precision)?;
+            let handle = pool.register(spec)?;
             Ok::<_, Failure>((pool, handle))
         })?;
         Ok(Self {
             runtime,
             pool,
             handle,
+        })
+    }
+
+    /// Seconds from the pool's decision to start a worker until that serves: of the first one, which
+    /// loads the model, and of the second one, which is started because the first is busy.
+    ///
+    /// # Errors
+    /// Whatever keeps the model from being served.
+    pub fn first_and_second(folder: &Path, threads: usize) -> Result<[f64; 2], Failure> {
+        let pooled = Self::begin(folder, EncoderPrecision::F32, |config| {
+            config.compute_threads = threads;
+            config.cold_start_workers = 1;
+            config.max_workers = 2;
+            config.expand_after = Duration::from_millis(1);
+        })?;
+        pooled.runtime.block_on(async {
+            let mut events = pooled.pool.events();
+            pooled.handle.embed("hello").await?;
+            let first = start_of_a_worker(&mut events).await?;
+            let texts = vec!["more work than one worker has done at once ".repeat(20); 64];
+            let handle = pooled.handle.clone();
+            let busy =
+                tokio::spawn(
+                    async move { while handle.embed_batch(texts.clone()).await.is_ok() {} },
+                );
+            let second = start_of_a_worker(&mut events).await;
+            busy.abort();
+            Ok([first, second?])
         })
     }
 
@@ -155,6 +193,21 @@ impl Pooled {
         });
         Ok(Spread::of(self.runtime.block_on(task)??).median)
     }
+}
+
+/// Seconds from the decision to start the next worker until it serves.
+async fn start_of_a_worker(events: &mut EventStream) -> Result<f64, Failure> {
+    let mut decided = None::<SystemTime>;
+    while let Some(event) = events.next().await {
+        match (event.kind, decided) {
+            (EventKind::Reserved { .. }, _) => decided = Some(event.at),
+            (EventKind::Ready { .. }, Some(decided)) => {
+                return Ok(event.at.duration_since(decided)?.as_secs_f64());
+            }
+            _ => {}
+        }
+    }
+    Err("the pool ended before its worker served".into())
 }
 
 impl Drop for Pooled {
