@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::models::ModelError;
-use crate::pool::core::{Capability, Device, MIB, PoolError, Shared};
+use crate::pool::core::{Capability, Device, LoadContext, MIB, PoolError, Shared};
 
 /// What the pool knows of a model before it is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,10 @@ pub trait CandleModel: 'static {
 pub type Loader<C> =
     Arc<dyn Fn() -> Result<Box<<C as Capability>::Model>, ModelError> + Send + Sync>;
 
+/// The same, told where its heavy work is to be done.
+pub(crate) type LoaderIn<C> =
+    Arc<dyn Fn(&LoadContext) -> Result<Box<<C as Capability>::Model>, ModelError> + Send + Sync>;
+
 /// A model's own settings; those that are `None` are the pool's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ModelSettings {
@@ -87,7 +91,7 @@ pub(crate) struct ModelSettings {
 /// Everything that a pool needs to serve a model. To register it loads nothing.
 pub struct ModelSpec<C: Capability> {
     pub(crate) info: ModelInfo,
-    pub(crate) loader: Loader<C>,
+    pub(crate) loader: LoaderIn<C>,
     pub(crate) caller_side: C::CallerSide,
     pub(crate) settings: ModelSettings,
 }
@@ -112,14 +116,15 @@ impl<C: Capability> ModelSpec<C> {
     ) -> Self {
         Self {
             info,
-            loader,
+            loader: Arc::new(move |_| loader()),
             caller_side,
             settings: ModelSettings::default(),
         }
     }
 
     /// A model whose workers share their weights: `load_weights` runs when the first worker starts,
-    /// the others are made from what it gave, and with the last worker it is freed. `make_worker`
+    /// the others are made from what it gave, and with the last worker it is freed. What it forks by
+    /// way of rayon stays on threads that the pool starts for it. `make_worker`
     /// runs on each worker's thread and makes what that worker owns.
     ///
     /// What of the estimate is weights is said with [`ModelInfo::from_bytes`] or
@@ -133,8 +138,15 @@ impl<C: Capability> ModelSpec<C> {
         make_worker: impl Fn(Arc<W>) -> Result<Box<C::Model>, ModelError> + Send + Sync + 'static,
     ) -> Self {
         let weights = Shared::new(load_weights);
-        let loader = Arc::new(move || make_worker(weights.get_blocking()?));
-        Self::with_caller_side(info, caller_side, loader)
+        let loader = move |context: &LoadContext| {
+            make_worker(weights.get_blocking_by(|load| context.run(load))?)
+        };
+        Self {
+            info,
+            loader: Arc::new(loader),
+            caller_side,
+            settings: ModelSettings::default(),
+        }
     }
 
     /// The model's description.

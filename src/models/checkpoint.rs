@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use pulp::bytemuck;
+use rayon::prelude::*;
 use serde_json::Value;
 
 use super::files;
@@ -23,6 +23,12 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// The element types that weights may have.
 const SUPPORTED: &str = "F32, F16, BF16 and F64";
+
+/// How many values are read before they are looked at: few enough to be in the cache still.
+const CACHED_VALUES: usize = 1 << 16;
+
+/// How many values of a large tensor each thread reads in turn.
+const PARALLEL_VALUES: usize = 1 << 18;
 
 /// One tensor's entry in a header.
 #[derive(Debug, Clone)]
@@ -169,62 +175,152 @@ impl Checkpoint {
     /// Reads a tensor's bytes.
     pub(super) fn read_bytes(&self, entry: &Entry) -> Result<Vec<u8>, ModelError> {
         let mut bytes = vec![0; entry.bytes as usize];
-        self.read_into(entry, &mut bytes)?;
+        self.reader(entry, 0)?.fill(&mut bytes)?;
         Ok(bytes)
-    }
-
-    fn read_into(&self, entry: &Entry, bytes: &mut [u8]) -> Result<(), ModelError> {
-        let path = &self.files[entry.file];
-        let (mut file, _) = files::open(path)?;
-        let unreadable = |source: std::io::Error| files::unreadable(path, source);
-        file.seek(SeekFrom::Start(entry.begin))
-            .map_err(unreadable)?;
-        read_all(&mut file, bytes, path)
     }
 
     /// Reads a tensor as `f32`, all of them finite.
     pub(super) fn read(&self, name: &str, entry: &Entry) -> Result<Vec<f32>, ModelError> {
-        self.check_dtype(name, entry)?;
-        let values: Vec<f32> = match entry.dtype.as_str() {
-            "F32" => self.read_floats(entry)?,
-            narrow_or_wide => self.read_widened(entry, narrow_or_wide)?,
-        };
-        if are_finite(&values) {
-            Ok(values)
-        } else {
-            Err(ModelError::NotFiniteWeights {
-                tensor: name.to_owned(),
-            })
-        }
-    }
-
-    /// Of 32-bit floats: straight into their place.
-    fn read_floats(&self, entry: &Entry) -> Result<Vec<f32>, ModelError> {
-        let mut values = vec![0.0_f32; entry.bytes as usize / size_of::<f32>()];
-        self.read_into(entry, bytemuck::cast_slice_mut(&mut values))?;
-        if cfg!(target_endian = "big") {
-            for value in &mut values {
-                *value = f32::from_bits(value.to_bits().swap_bytes());
-            }
-        }
+        let mut values = Vec::new();
+        self.read_to(name, entry, &mut values)?;
         Ok(values)
     }
 
-    fn read_widened(&self, entry: &Entry, dtype: &str) -> Result<Vec<f32>, ModelError> {
-        let bytes = self.read_bytes(entry)?;
-        Ok(match dtype {
-            "F16" => words(&bytes)
-                .map(|word| half::f16::from_le_bytes(word).to_f32())
-                .collect(),
-            "BF16" => words(&bytes)
-                .map(|word| half::bf16::from_le_bytes(word).to_f32())
-                .collect(),
-            // The caller has seen to it that there is no other.
-            _ => words(&bytes)
-                .map(|word| f64::from_le_bytes(word) as f32)
-                .collect(),
+    /// The same, in place of what `values` held.
+    pub(super) fn read_to(
+        &self,
+        name: &str,
+        entry: &Entry,
+        values: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        self.check_dtype(name, entry)?;
+        values.resize(entry.values(), 0.0);
+        require_finite(name, self.read_values(entry, 0, values)?)
+    }
+
+    /// The same of a large tensor: the threads that rayon has where this is called read it side by side.
+    pub(super) fn read_in_parallel(
+        &self,
+        name: &str,
+        entry: &Entry,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.check_dtype(name, entry)?;
+        let mut values = vec![0.0; entry.values()];
+        let parts: Vec<Result<bool, ModelError>> = values
+            .par_chunks_mut(PARALLEL_VALUES)
+            .enumerate()
+            .map(|(number, part)| self.read_values(entry, number * PARALLEL_VALUES, part))
+            .collect();
+        // Of several errors the first one is told, whichever thread was the first to find one.
+        let are_finite: Vec<bool> = parts.into_iter().collect::<Result<_, _>>()?;
+        require_finite(name, are_finite.into_iter().all(|finite| finite))?;
+        Ok(values)
+    }
+
+    /// Reads a tensor's values from the `first` on, as many as there is room for. Whether all of them
+    /// are finite.
+    fn read_values(
+        &self,
+        entry: &Entry,
+        first: usize,
+        values: &mut [f32],
+    ) -> Result<bool, ModelError> {
+        let mut reader = self.reader(entry, first as u64 * entry.width())?;
+        let mut bytes = Vec::new();
+        let mut finite = true;
+        for part in values.chunks_mut(CACHED_VALUES) {
+            match entry.dtype.as_str() {
+                "F32" => reader.floats(part)?,
+                "F16" => reader.widened(&mut bytes, part, |word| {
+                    half::f16::from_le_bytes(word).to_f32()
+                })?,
+                "BF16" => reader.widened(&mut bytes, part, |word| {
+                    half::bf16::from_le_bytes(word).to_f32()
+                })?,
+                // The caller has seen to it that there is no other.
+                _ => reader.widened(&mut bytes, part, |word| f64::from_le_bytes(word) as f32)?,
+            }
+            finite &= are_finite(part);
+        }
+        Ok(finite)
+    }
+
+    /// Reads a tensor's bytes from `offset` on.
+    fn reader(&self, entry: &Entry, offset: u64) -> Result<Reader<'_>, ModelError> {
+        let path = &self.files[entry.file];
+        let (mut file, _) = files::open(path)?;
+        file.seek(SeekFrom::Start(entry.begin + offset))
+            .map_err(|source| files::unreadable(path, source))?;
+        Ok(Reader { file, path })
+    }
+}
+
+impl Entry {
+    /// Bytes of one value.
+    fn width(&self) -> u64 {
+        element_bytes(&self.dtype).unwrap_or(1)
+    }
+
+    fn values(&self) -> usize {
+        (self.bytes / self.width()) as usize
+    }
+}
+
+/// A file that is read on.
+struct Reader<'a> {
+    file: File,
+    path: &'a Path,
+}
+
+impl Reader<'_> {
+    /// The file may have shrunk since its header was read.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), ModelError> {
+        self.file.read_exact(bytes).map_err(|source| {
+            if source.kind() == std::io::ErrorKind::UnexpectedEof {
+                ModelError::Corrupt {
+                    path: self.path.to_owned(),
+                    format: FORMAT,
+                    detail: "it ended before its tensors did".to_owned(),
+                }
+            } else {
+                files::unreadable(self.path, source)
+            }
         })
     }
+
+    /// 32-bit floats: straight into their place.
+    fn floats(&mut self, values: &mut [f32]) -> Result<(), ModelError> {
+        self.fill(bytemuck::cast_slice_mut(values))?;
+        if cfg!(target_endian = "big") {
+            for value in values {
+                *value = f32::from_bits(value.to_bits().swap_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn widened<const N: usize>(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        values: &mut [f32],
+        widen: impl Fn([u8; N]) -> f32,
+    ) -> Result<(), ModelError> {
+        bytes.resize(N * values.len(), 0);
+        self.fill(bytes)?;
+        for (value, word) in values.iter_mut().zip(words(bytes)) {
+            *value = widen(word);
+        }
+        Ok(())
+    }
+}
+
+fn require_finite(name: &str, is_finite: bool) -> Result<(), ModelError> {
+    if is_finite {
+        return Ok(());
+    }
+    Err(ModelError::NotFiniteWeights {
+        tensor: name.to_owned(),
+    })
 }
 
 /// Whether there is no NaN and no infinity among them, several at a time: either of them times 0 is NaN.
@@ -242,24 +338,6 @@ fn are_finite(values: &[f32]) -> bool {
 
 fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
     bytes.as_chunks::<N>().0.iter().copied()
-}
-
-/// The file may have shrunk since its header was read.
-fn read_all(file: &mut File, bytes: &mut [u8], path: &Path) -> Result<(), ModelError> {
-    file.read_exact(bytes).map_err(|source| {
-        if source.kind() == std::io::ErrorKind::UnexpectedEof {
-            ModelError::Corrupt {
-                path: path.to_owned(),
-                format: FORMAT,
-                detail: "it ended before its tensors did".to_owned(),
-            }
-        } else {
-            ModelError::Unreadable {
-                path: path.to_owned(),
-                source: Arc::new(source),
-            }
-        }
-    })
 }
 
 fn entry(value: &Value, file: usize, data: u64, size: u64) -> Result<Entry, String> {

@@ -37,6 +37,7 @@ mod worker;
 
 pub use board::WorkerState;
 pub use capability::{Capability, Engine, Outbox, Slot};
+pub(crate) use compute::LoadContext;
 pub use config::{PoolConfig, RestartConfig};
 pub use drain::DrainReport;
 pub use error::PoolError;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use rayon::prelude::*;
+
 use super::description::{Description, DistanceBias, Placement, Positions};
 use super::precision::EncoderPrecision;
 use super::weights::{Layer, Layout, Linear, Norm, Tensors, Weight};
@@ -22,6 +24,8 @@ pub(super) struct Builder<'a> {
     /// How many values the loaded weights take.
     pub(super) values: u64,
     used: BTreeSet<String>,
+    /// Where a tensor is read to that is laid out anew and forgotten.
+    buffer: Vec<f32>,
 }
 
 impl<'a> Builder<'a> {
@@ -34,7 +38,23 @@ impl<'a> Builder<'a> {
             measure,
             values: 0,
             used: BTreeSet::new(),
+            buffer: Vec::new(),
         }
+    }
+
+    /// One like this, for a part that is built on another thread.
+    fn part(&self) -> Self {
+        Self {
+            layout: self.layout,
+            prefix: self.prefix.clone(),
+            ..Self::new(self.cpu, self.checkpoint, self.measure)
+        }
+    }
+
+    /// Counts what such a part has built.
+    fn add(&mut self, mut part: Self) {
+        self.values = self.values.saturating_add(part.values);
+        self.used.append(&mut part.used);
     }
 
     /// Turns to the part of the checkpoint that has a weight called `name`: what stands before that
@@ -51,13 +71,50 @@ impl<'a> Builder<'a> {
             .to_owned();
     }
 
-    /// The layers, with what stands before and after them.
+    /// The layers, with what stands before and after them. Loaded in parallel by the threads that
+    /// rayon has where it is called.
     pub(super) fn transformer(&mut self, description: &Description) -> Result<Tensors, ModelError> {
+        let mut around = self.part();
+        let mut inside = self.part();
+        let (tensors, layers) = if self.measure {
+            (around.around(description), inside.layers(description))
+        } else {
+            rayon::join(|| around.around(description), || inside.layers(description))
+        };
+        let mut tensors = tensors?;
+        tensors.layers = layers?;
+        self.add(around);
+        self.add(inside);
+        Ok(tensors)
+    }
+
+    fn layers(&mut self, description: &Description) -> Result<Vec<Layer>, ModelError> {
+        let numbers = 0..description.layers.len();
+        if self.measure {
+            // A configuration can claim any number of layers: the first that is not there is told.
+            return numbers
+                .map(|number| self.layer(description, number))
+                .collect();
+        }
+        let build = |number| {
+            let mut part = self.part();
+            (part.layer(description, number), part)
+        };
+        let built: Vec<_> = numbers.into_par_iter().map(build).collect();
+        let add = |(layer, part)| {
+            self.add(part);
+            layer
+        };
+        built.into_iter().map(add).collect()
+    }
+
+    /// What stands before the layers and after them.
+    fn around(&mut self, description: &Description) -> Result<Tensors, ModelError> {
         let names = description.names;
         let hidden = description.hidden;
         let words = match names.word {
             "" => Vec::new(),
-            name => self.tensor(
+            name => self.table(
                 &self.full(name, "weight"),
                 &[description.vocabulary, hidden],
             )?,
@@ -74,10 +131,6 @@ impl<'a> Builder<'a> {
             }
             _ => Vec::new(),
         };
-        let mut layers = Vec::new();
-        for number in 0..description.layers.len() {
-            layers.push(self.layer(description, number)?);
-        }
         let final_norm = match names.final_norm {
             "" => None,
             name => Some(self.norm(description, name.to_owned(), hidden)?),
@@ -87,7 +140,7 @@ impl<'a> Builder<'a> {
             positions,
             embedding_norm,
             distance_buckets,
-            layers,
+            layers: Vec::new(),
             final_norm,
             head: Vec::new(),
         })
@@ -235,8 +288,10 @@ impl<'a> Builder<'a> {
         let mut linear = Linear::new(inputs, parts.iter().sum());
         let mut first = 0;
         for (name, part) in names.iter().zip(parts) {
-            let weight = self.tensor(&self.full(name, "weight"), &[*part, inputs])?;
+            let mut weight = std::mem::take(&mut self.buffer);
+            self.tensor_to(&self.full(name, "weight"), &[*part, inputs], &mut weight)?;
             self.pack(&mut linear, first, *part, &weight);
+            self.buffer = weight;
             first += part;
         }
         self.values = before;
@@ -318,12 +373,44 @@ impl<'a> Builder<'a> {
 
     /// A tensor of a given shape, by its full name; empty when measuring.
     pub(super) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-        let entry: &Entry =
-            self.checkpoint
-                .entry(name)
-                .ok_or_else(|| ModelError::MissingTensor {
-                    tensor: name.to_owned(),
-                })?;
+        let mut values = Vec::new();
+        self.tensor_to(name, shape, &mut values)?;
+        Ok(values)
+    }
+
+    /// The same, in place of what `values` held; nothing when measuring.
+    fn tensor_to(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        let entry = self.take(name, shape)?;
+        if self.measure {
+            Ok(())
+        } else {
+            self.checkpoint.read_to(name, entry, values)
+        }
+    }
+
+    /// The same of a large tensor.
+    fn table(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let entry = self.take(name, shape)?;
+        if self.measure {
+            Ok(Vec::new())
+        } else {
+            self.checkpoint.read_in_parallel(name, entry)
+        }
+    }
+
+    /// A tensor's entry, once it is found to be as it should, and counted.
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<&'a Entry, ModelError> {
+        let entry = self
+            .checkpoint
+            .entry(name)
+            .ok_or_else(|| ModelError::MissingTensor {
+                tensor: name.to_owned(),
+            })?;
         self.checkpoint.check_dtype(name, entry)?;
         if entry.shape != shape {
             return Err(ModelError::WrongShape {
@@ -335,10 +422,6 @@ impl<'a> Builder<'a> {
         self.used.insert(name.to_owned());
         let count = shape.iter().map(|side| *side as u64).product();
         self.values = self.values.saturating_add(count);
-        if self.measure {
-            Ok(Vec::new())
-        } else {
-            self.checkpoint.read(name, entry)
-        }
+        Ok(entry)
     }
 }

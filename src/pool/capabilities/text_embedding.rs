@@ -85,6 +85,9 @@ impl ModelHandle<TextEmbedding> {
         self.caller_side().check(&text)?;
         let admission = self.admit()?;
         let side = admission.caller_side();
+        if !side.is_loaded() {
+            admission.start_workers();
+        }
         let input = side.prepare(&admission.info().name, text, options);
         let input = admission.prepare(input).await?;
         admission.ask(input).await
@@ -117,7 +120,11 @@ impl ModelHandle<TextEmbedding> {
         side.check_batch(&texts)?;
         let handle = self.or_priority(Priority::Batch);
         // A full queue refuses the batch as a whole, at once; once begun, it waits for places.
-        drop(handle.admit()?);
+        let admission = handle.admit()?;
+        if !side.is_loaded() {
+            admission.start_workers();
+        }
+        drop(admission);
         let call_deadline = self
             .options()
             .get_deadline()

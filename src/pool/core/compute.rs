@@ -1,4 +1,4 @@
-//! How the cores are divided among the workers that are busy.
+//! How the cores are divided among the workers that are busy, and what loads with.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +8,32 @@ use crate::kernels::{Core, Team};
 /// A place keeps its teams of this many sizes, the latest ones: the number of busy workers goes up
 /// and down more often than threads should be started.
 const KEPT_TEAMS: usize = 3;
+
+/// A load gets no more threads than this, on however many cores.
+const MOST_LOADING: usize = 8;
+
+/// Where the heavy part of a load is done.
+///
+/// Threads that load are none of the division's. They wait for files as much as they compute, and a
+/// worker that serves meanwhile would have less of the cores for nothing.
+#[derive(Debug)]
+pub(crate) struct LoadContext {
+    threads: usize,
+}
+
+impl LoadContext {
+    /// In a pool that computes with `threads` threads.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self {
+            threads: threads.min(MOST_LOADING),
+        }
+    }
+
+    /// Runs `load` on threads that are there for it, and end with it. A panic surfaces here.
+    pub(crate) fn run<R: Send>(&self, load: impl FnOnce() -> R + Send) -> R {
+        Team::new(self.threads).confine(load)
+    }
+}
 
 /// The threads that a pool's models compute with, divided among the workers that are busy now.
 ///

@@ -298,6 +298,12 @@ impl<C: Capability> Admission<C> {
         self.registration
     }
 
+    /// Has workers started if the model has none, though its request can't be sent yet: what loads on
+    /// the caller's side meanwhile, such as a tokenizer, then loads beside them.
+    pub fn start_workers(&self) {
+        self.registration.start_workers();
+    }
+
     /// How long ago the place was taken.
     pub fn age(&self) -> Duration {
         self.accepted.elapsed()

@@ -12,6 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::board::{WorkerBoard, WorkerState};
 use super::capability::Capability;
+use super::compute::LoadContext;
 use super::error::PoolError;
 use super::events::EventKind;
 use super::hand::Hand;
@@ -264,7 +265,8 @@ fn loader<C: Capability>(
             .events
             .emit(&registration.info.name, Some(board.id), EventKind::Loading);
         let passage = registration.memory.begin(Direction::Load, brings_weights);
-        let loaded = (registration.loader)();
+        let context = LoadContext::new(registration.pool.config.compute_threads);
+        let loaded = (registration.loader)(&context);
         // What it took to load, and was freed again, is not left with the process.
         trim();
         match &loaded {

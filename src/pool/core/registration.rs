@@ -12,6 +12,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRef, MessagingErr, SpawnErr};
+use tokio::sync::oneshot;
 
 use super::board::{WorkerBoard, WorkerState};
 use super::capability::Capability;
@@ -26,7 +27,7 @@ use super::policy::{ModelPlan, QueueView};
 use super::proxy::{Proxy, ProxyArguments, ProxyCommand, ProxyMessage};
 use super::status::{ModelStatus, QueueStatus, WorkerStatus};
 use super::supervisor::{SupervisorLink, SupervisorMessage};
-use crate::model::{Loader, ModelInfo, ModelSettings};
+use crate::model::{LoaderIn, ModelInfo, ModelSettings};
 
 /// A proxy, and its worker's board.
 pub(crate) struct Route<C: Capability> {
@@ -48,7 +49,7 @@ pub(crate) struct Registration<C: Capability> {
     pub(crate) id: ModelId,
     pub(crate) info: Arc<ModelInfo>,
     pub(crate) settings: ModelSettings,
-    pub(crate) loader: Loader<C>,
+    pub(crate) loader: LoaderIn<C>,
     pub(crate) caller_side: Arc<C::CallerSide>,
     pub(crate) lanes: Arc<Lanes<C>>,
     pub(crate) pool: Arc<PoolShared>,
@@ -167,6 +168,17 @@ impl<C: Capability> Registration<C> {
             }
         }
         self.pool.supervisor.submit(self.id, Box::new(job));
+    }
+
+    /// Has the supervisor start workers if there are none.
+    pub(crate) fn start_workers(&self) {
+        if self.routes.load().is_empty() {
+            // Nobody waits for it: the requests that follow are told what becomes of them.
+            let (reply, _) = oneshot::channel();
+            let model = self.id;
+            let supervisor = &self.pool.supervisor;
+            supervisor.cast(SupervisorMessage::Warm { model, reply });
+        }
     }
 
     fn update_routes(&self, change: impl Fn(&mut Vec<Route<C>>)) {

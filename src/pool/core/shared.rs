@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use super::error::PoolError;
 use crate::models::ModelError;
 
-type Load<T> = Box<dyn Fn() -> Result<T, ModelError> + Send + Sync>;
+pub(crate) type Load<T> = Box<dyn Fn() -> Result<T, ModelError> + Send + Sync>;
 
 /// An immutable part of a model, such as its tokenizer or its weights: the first who asks loads
 /// it, others get the same one while anybody holds it, and with the last holder it is freed.
@@ -66,12 +66,20 @@ impl<T> Shared<T> {
     /// # Errors
     /// What the loader says; the next call tries again.
     pub fn get_blocking(&self) -> Result<Arc<T>, ModelError> {
+        self.get_blocking_by(|load| load())
+    }
+
+    /// The same, the loader being run by `run`.
+    pub(crate) fn get_blocking_by(
+        &self,
+        run: impl FnOnce(&Load<T>) -> Result<T, ModelError>,
+    ) -> Result<Arc<T>, ModelError> {
         // A loader that panicked has left nothing half-made behind.
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = self.current() {
             return Ok(loaded);
         }
-        let loaded = Arc::new((self.load)()?);
+        let loaded = Arc::new(run(&self.load)?);
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&loaded);
         Ok(loaded)
     }

@@ -69,6 +69,11 @@ impl TextSide {
         Ok(())
     }
 
+    /// Whether a text can be prepared at once.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.preparer.current().is_some()
+    }
+
     async fn preparer(&self, model: &str) -> Result<Arc<AnyPreparer>, PoolError> {
         let preparer = self.preparer.get().await;
         preparer.map_err(|source| PoolError::LoadFailed {
@@ -195,8 +200,8 @@ impl ModelSpec<TextEmbedding> {
         let preparer = Arc::new(Shared::new(move || Ok(Box::new(load()?) as AnyPreparer)));
         // Workers hold it for as long as they live: it comes and goes with the model.
         let (held, inner) = (Arc::clone(&preparer), self.loader);
-        self.loader = Arc::new(move || {
-            let model = inner()?;
+        self.loader = Arc::new(move |context| {
+            let model = inner(context)?;
             let held = held.get_blocking()?;
             Ok(Box::new(super::prepared::Prepared::new(model, held)))
         });

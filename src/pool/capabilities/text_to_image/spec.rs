@@ -67,8 +67,8 @@ impl ModelSpec<TextToImage> {
     ) -> Self {
         let preparer = Arc::new(Shared::new(move || Ok(Box::new(load()?) as AnyPreparer)));
         let (held, inner) = (Arc::clone(&preparer), self.loader);
-        self.loader = Arc::new(move || {
-            let model = inner()?;
+        self.loader = Arc::new(move |context| {
+            let model = inner(context)?;
             let held = held.get_blocking()?;
             Ok(Box::new(Prepared::new(model, held)))
         });

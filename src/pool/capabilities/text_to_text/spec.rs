@@ -50,8 +50,8 @@ impl ModelSpec<TextToText> {
     ) -> Self {
         let language = Arc::new(Shared::new(load));
         let (held, inner) = (Arc::clone(&language), self.loader);
-        self.loader = Arc::new(move || {
-            let model = inner()?;
+        self.loader = Arc::new(move |context| {
+            let model = inner(context)?;
             Ok(Box::new(model.speaking(held.get_blocking()?)))
         });
         self.caller_side.language = Some(language);

@@ -77,8 +77,8 @@ impl ModelSpec<Vision> {
     ) -> Self {
         let preparer = Arc::new(Shared::new(move || Ok(Box::new(load()?) as AnyPreparer)));
         let (held, inner) = (Arc::clone(&preparer), self.loader);
-        self.loader = Arc::new(move || {
-            let model = inner()?;
+        self.loader = Arc::new(move |context| {
+            let model = inner(context)?;
             Ok(Box::new(model.prepared_by(held.get_blocking()?)))
         });
         self.caller_side.preparer = preparer;
