@@ -12,6 +12,9 @@ use modelpool::pool::capabilities::text_embedding::{
 };
 use modelpool::pool::core::StepContext;
 
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+
 use super::{Loaded, Scrap, cosine, data, max_difference, read_rows, read_texts};
 
 const FAMILIES: [&str; 10] = [
@@ -147,6 +150,55 @@ fn mpnet_in_f16_with_relative_positions() {
 #[test]
 fn modernbert_in_bf16_with_local_attention() {
     check_family("modernbert");
+}
+
+/// A table of words that is read in parts, in each element type: wherever in it a word stands.
+#[test]
+fn a_large_table_of_words_is_read_whole() {
+    for (family, words) in [
+        ("bert", "bert.embeddings.word_embeddings.weight"),
+        ("mpnet", "embeddings.word_embeddings.weight"),
+        ("modernbert", "embeddings.tok_embeddings.weight"),
+    ] {
+        let mut small = Loaded::open(&data(family));
+        let scrap = Scrap::copy_of(family);
+        let vocabulary = repeat_rows(&scrap, words, 100);
+        scrap.edit_json("config.json", |config| {
+            config["vocab_size"] = (100 * vocabulary).into();
+        });
+        let mut large = Loaded::open(scrap.path());
+        let options = EmbedOptions::default();
+        let input = small.preparer.prepare("the dog".to_owned(), &options);
+        let input = input.expect("tokens");
+        let wanted = small.step(std::slice::from_ref(&input), 1);
+        for place in 0..100 {
+            let mut input = input.clone();
+            for token in &mut input.tokens {
+                *token += (place * vocabulary) as u32;
+            }
+            let got = large.step(&[input], 1);
+            assert_eq!(got, wanted, "{family}, {place}");
+        }
+    }
+}
+
+/// Puts a tensor's rows into the checkpoint so many `times`; how many it had.
+fn repeat_rows(scrap: &Scrap, name: &str, times: usize) -> usize {
+    let file = "model.safetensors";
+    let bytes = scrap.read(file);
+    let tensors = SafeTensors::deserialize(&bytes).expect("a checkpoint");
+    let few = tensors.tensor(name).expect("a tensor");
+    let many = few.data().repeat(times);
+    let rows = few.shape()[0];
+    let shape = vec![times * rows, few.shape()[1]];
+    let repeated = TensorView::new(few.dtype(), shape, &many).expect("a tensor");
+    let put = |(other, view)| match other == name {
+        true => (other, repeated.clone()),
+        false => (other, view),
+    };
+    let all = safetensors::serialize(tensors.tensors().into_iter().map(put), None);
+    scrap.write(file, &all.expect("a checkpoint"));
+    rows
 }
 
 #[test]

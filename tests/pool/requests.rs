@@ -154,6 +154,43 @@ async fn what_ends_while_it_is_prepared_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_start_while_the_tokenizer_loads() {
+    struct Plain;
+    impl TextPreparer for Plain {
+        fn prepare(&self, text: String, _: &EmbedOptions) -> Result<EmbedInput, ModelError> {
+            Ok(EmbedInput {
+                text,
+                tokens: Vec::new(),
+                dimensions: None,
+            })
+        }
+    }
+    for is_batch in [false, true] {
+        let (open, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let universe = Universe::new(config()).await;
+        let steering = Steering::new();
+        let spec = steering.embedder("slow tokenizer", 100).preparer(move || {
+            let _ = gate.lock().unwrap().recv();
+            Ok(Plain)
+        });
+        let embedder = universe.register(spec).unwrap();
+        let asked = tokio::spawn(async move {
+            match is_batch {
+                false => embedder.embed("a text").await.map(drop),
+                true => embedder.embed_batch(["a text"]).await.map(drop),
+            }
+        });
+
+        within(steering.visited(Point::Load, 1)).await;
+
+        drop(open);
+        within(asked).await.unwrap().unwrap();
+        universe.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_has_expired_in_the_queue_is_never_run() {
     let steering = Steering::new();
     steering.script(Point::Step, [Act::Wait]);

@@ -155,6 +155,37 @@ async fn what_a_step_forks_stays_on_threads_of_its_own() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_load_of_shared_weights_forks_stays_on_threads_of_its_own() {
+    let mut settings = config();
+    settings.compute_threads = 3;
+    let universe = Universe::new(settings).await;
+    let (sender, mut names) = mpsc::unbounded_channel();
+    let (told, _) = mpsc::unbounded_channel();
+    let info = ModelInfo::new("teller", 10);
+    let spec = ModelSpec::text_embedding_shared(
+        info.clone(),
+        move || {
+            sender.send(rayon::broadcast(|_| thread_name())).unwrap();
+            Ok(())
+        },
+        move |_| {
+            Ok(Teller {
+                info: info.clone(),
+                told: told.clone(),
+                computes: false,
+            })
+        },
+    );
+    let embedder = universe.register(spec).unwrap();
+    within(universe.warm(&embedder)).await.unwrap();
+    let names = within(names.recv()).await.unwrap();
+    assert_eq!(names.len(), 3);
+    let are_own = names.iter().all(|name| name.starts_with("modelpool-team"));
+    assert!(are_own, "{names:?}");
+    universe.close().await;
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn pinned_threads_have_a_core_each_and_busy_workers_share_none() {
