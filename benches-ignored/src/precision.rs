@@ -31,7 +31,7 @@ struct Task {
 struct Quality {
     precision: EncoderPrecision,
     weights_mib: f64,
-    /// Cosine to the vectors in 32-bit floats, over the corpus.
+    /// Cosine to the vectors of the first precision, over the corpus.
     cosine: Spread,
     /// Of each task: Spearman's rank correlation with people's judgement (Pearson's for Lee).
     tasks: Vec<(String, f64)>,
@@ -48,7 +48,13 @@ struct Report {
     latency: Table,
 }
 
-const PRECISIONS: [EncoderPrecision; 2] = [EncoderPrecision::F32, EncoderPrecision::Int8];
+/// The first is what the others are compared with.
+const PRECISIONS: [(EncoderPrecision, &str); 4] = [
+    (EncoderPrecision::F32Exact, "F32Exact"),
+    (EncoderPrecision::F32, "F32"),
+    (EncoderPrecision::Bf16, "Bf16"),
+    (EncoderPrecision::Int8, "Int8"),
+];
 
 /// Runs the suite, prints its tables and keeps them.
 ///
@@ -60,13 +66,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let texts = Corpus::seeded(1).mixed(if arguments.quick { 64 } else { 256 });
     let mut neighbours = Neighbours::watch()?;
     let tasks = tasks(arguments)?;
-    let [floats, bytes] =
-        PRECISIONS.map(|precision| Pooled::start_as(&folder, arguments.threads, 2, precision));
-    let (floats, bytes) = (floats?, bytes?);
+    let mut served = Vec::new();
+    for (precision, name) in PRECISIONS {
+        let pooled = Pooled::start_as(&folder, arguments.threads, 2, precision)?;
+        served.push((precision, name, pooled));
+    }
 
-    let reference = floats.vectors(&texts)?;
+    let reference = served[0].2.vectors(&texts)?;
     let mut quality = Vec::new();
-    for (precision, pooled) in PRECISIONS.into_iter().zip([&floats, &bytes]) {
+    for (precision, _, pooled) in &served {
         let vectors = pooled.vectors(&texts)?;
         let of_task = |task: &Task| {
             let vectors = pooled.vectors(&task.texts)?;
@@ -81,9 +89,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             };
             Ok::<_, Failure>((task.name.clone(), agreement))
         };
-        let folder = modelpool::models::EncoderFolder::open_with(&folder, precision)?;
+        let folder = modelpool::models::EncoderFolder::open_with(&folder, *precision)?;
         quality.push(Quality {
-            precision,
+            precision: *precision,
             weights_mib: folder.weight_bytes() as f64 / f64::from(1 << 20),
             cosine: Spread::of(reference.iter().zip(&vectors).map(|(a, b)| product(a, b))),
             tasks: tasks.iter().map(of_task).collect::<Result<_, _>>()?,
@@ -91,19 +99,21 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 
     let rate = texts.len() as f64;
-    let all = vec![
-        Contender::ours(format!("bytes, {CALLERS} callers"), || {
-            Ok(rate / bytes.by_callers(&texts, CALLERS)?)
-        }),
-        Contender::peer(format!("32-bit floats, {CALLERS} callers"), || {
-            Ok(rate / floats.by_callers(&texts, CALLERS)?)
-        }),
-    ];
     let requests = if arguments.quick { 50 } else { 300 };
-    let one = vec![
-        Contender::ours("bytes", || bytes.one(SHORT_TEXT, requests)),
-        Contender::peer("32-bit floats", || floats.one(SHORT_TEXT, requests)),
-    ];
+    let (mut all, mut one) = (Vec::new(), Vec::new());
+    for (precision, name, pooled) in &served {
+        let texts = &texts;
+        let by_callers = move || Ok(rate / pooled.by_callers(texts, CALLERS)?);
+        let alone = move || pooled.one(SHORT_TEXT, requests);
+        // Ratios are those of the first to each.
+        if *precision == EncoderPrecision::F32Exact {
+            all.push(Contender::ours(*name, by_callers));
+            one.push(Contender::ours(*name, alone));
+        } else {
+            all.push(Contender::peer(*name, by_callers));
+            one.push(Contender::peer(*name, alone));
+        }
+    }
     neighbours.check_idle();
     let turns = arguments.rounds_or(7, 2);
     let throughput = turns::take("mixed lengths", "texts/s", turns, &mut neighbours, all)?;
@@ -175,7 +185,7 @@ impl Report {
             .map(|(name, _)| name.as_str())
             .collect();
         let mut table = format!(
-            "| precision | weights, MiB | cosine to F32, median | lowest | {} |\n| --- | ---: | ---: | ---: |{}\n",
+            "| precision | weights, MiB | cosine to F32Exact, median | lowest | {} |\n| --- | ---: | ---: | ---: |{}\n",
             names.join(" | "),
             " ---: |".repeat(names.len()),
         );
@@ -186,7 +196,7 @@ impl Report {
                 .map(|(_, agreement)| format!("{agreement:.4}"))
                 .collect();
             table.push_str(&format!(
-                "| {:?} | {:.1} | {:.5} | {:.5} | {} |\n",
+                "| {:?} | {:.1} | {:.6} | {:.6} | {} |\n",
                 quality.precision,
                 quality.weights_mib,
                 quality.cosine.median,
@@ -196,8 +206,8 @@ impl Report {
         }
         let markdown = format!(
             "# precision\n\n\
-             all-MiniLM-L6-v2 with its linear layers in bytes beside 32-bit floats, {threads} threads each, \
-             tokenising included; the two take turns. The texts are {texts} pieces of English prose, 5 to 200 tokens long. \
+             all-MiniLM-L6-v2 with its linear layers in several precisions, {threads} threads each, {CALLERS} callers, \
+             tokenising included; they take turns. The texts are {texts} pieces of English prose, 5 to 200 tokens long. \
              WordSim-353 and SimLex-999: Spearman's rank correlation with people's judgement; Lee: Pearson's.\n\n\
              {environment}\n{table}\n{throughput}\n{latency}",
             threads = self.threads,

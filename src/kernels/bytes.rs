@@ -8,6 +8,8 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::Cpu;
@@ -100,9 +102,12 @@ impl ByteMatrix {
         (self.codes.len() + size_of_val(self.scales.as_slice())) as u64
     }
 
-    /// `out[rows, outputs] = x[rows, inputs] · Wᵀ + bias`, rows of `x` being `stride` apart; an empty `bias` is none. A row
-    /// of the result depends on its own row of `x` alone, bit for bit. A row that is not all finite gives one that is
-    /// not either.
+    /// Columns that belong together.
+    pub(crate) const PANEL: usize = PANEL;
+
+    /// `out = x[rows, inputs] · Wᵀ + bias`, of a range of columns [rows, columns] that begins with a whole panel; rows of
+    /// `x` are `stride` apart, and an empty `bias` is none. A row of the result depends on its own row of `x` alone, bit for
+    /// bit. A row that is not all finite gives one that is not either.
     #[expect(clippy::too_many_arguments, reason = "two matrices and their shapes")]
     pub(crate) fn multiply(
         &self,
@@ -112,17 +117,19 @@ impl ByteMatrix {
         x: &[f32],
         stride: usize,
         bias: &[f32],
+        columns: Range<usize>,
         out: &mut [f32],
     ) {
         scratch.fill(cpu, rows, self.inputs, x, stride);
-        for line in out[..rows * self.outputs].chunks_exact_mut(self.outputs) {
-            if bias.is_empty() {
-                line.fill(0.0);
-            } else {
-                line.copy_from_slice(bias);
+        let scratch = &*scratch;
+        for line in out[..rows * columns.len()].chunks_exact_mut(columns.len().max(1)) {
+            match bias.get(columns.clone()) {
+                Some(bias) => line.copy_from_slice(bias),
+                None => line.fill(0.0),
             }
         }
-        let parts = (0..self.outputs.div_ceil(PANEL)).map(|panel| self.part(scratch, panel));
+        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
+        let parts = panels.map(|panel| self.part(scratch, panel, &columns));
         let whole = self.inputs.is_multiple_of(ROW_BYTES);
         if let Some(tiles) = cpu.tiles.filter(|_| whole && rows > FEW) {
             return tiles.with(|units| {
@@ -136,16 +143,16 @@ impl ByteMatrix {
         }
     }
 
-    fn part<'a>(&'a self, rows: &'a ByteRows, panel: usize) -> Part<'a> {
+    fn part<'a>(&'a self, rows: &'a ByteRows, panel: usize, columns: &Range<usize>) -> Part<'a> {
         let codes = quads(self.inputs) * PANEL * QUAD;
         let scales = groups(self.inputs) * 2 * PANEL;
         Part {
             inputs: self.inputs,
             codes: &self.codes[panel * codes..][..codes],
             scales: &self.scales[panel * scales..][..scales],
-            first: panel * PANEL,
-            count: PANEL.min(self.outputs - panel * PANEL),
-            outputs: self.outputs,
+            first: panel * PANEL - columns.start,
+            count: PANEL.min(columns.end - panel * PANEL),
+            outputs: columns.len(),
             rows,
         }
     }

@@ -10,6 +10,8 @@
 mod avx512;
 mod portable;
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::Cpu;
@@ -115,9 +117,12 @@ impl TermMatrix {
         size_of_val(self.tiles.as_slice()) as u64
     }
 
-    /// `out[rows, outputs] = x[rows, inputs] · Wᵀ + bias`, rows of `x` being `stride` apart; an empty `bias` is none. A row
-    /// of the result depends on its own row of `x` alone, bit for bit. A row that is not all finite gives one that is
-    /// not either.
+    /// Columns that belong together.
+    pub(crate) const PANEL: usize = PANEL;
+
+    /// `out = x[rows, inputs] · Wᵀ + bias`, of a range of columns [rows, columns] that begins with a whole panel; rows of
+    /// `x` are `stride` apart, and an empty `bias` is none. A row of the result depends on its own row of `x` alone, bit for
+    /// bit. A row that is not all finite gives one that is not either.
     #[expect(clippy::too_many_arguments, reason = "two matrices and their shapes")]
     pub(crate) fn multiply(
         &self,
@@ -127,23 +132,32 @@ impl TermMatrix {
         x: &[f32],
         stride: usize,
         bias: &[f32],
+        columns: Range<usize>,
         out: &mut [f32],
     ) {
         scratch.fill(cpu, self.terms, rows, self.inputs, x, stride);
-        let panels = (0..self.outputs.div_ceil(PANEL)).map(|index| self.part(scratch, bias, index));
+        let scratch = &*scratch;
+        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
+        let parts = panels.map(|index| self.part(scratch, bias, index, &columns));
         if let Some(tiles) = cpu.tiles {
             return tiles.with(|units| {
-                for part in panels {
+                for part in parts {
                     part.write_by(units, cpu, rows, out);
                 }
             });
         }
-        for part in panels {
+        for part in parts {
             part.write(cpu, rows, out);
         }
     }
 
-    fn part<'a>(&'a self, rows: &'a TermRows, bias: &'a [f32], index: usize) -> Part<'a> {
+    fn part<'a>(
+        &'a self,
+        rows: &'a TermRows,
+        bias: &'a [f32],
+        index: usize,
+        columns: &Range<usize>,
+    ) -> Part<'a> {
         let panel = steps(self.inputs) * 2 * self.terms.count();
         let (tiles, ahead) = self.tiles[index * panel..].split_at(panel);
         let first = index * PANEL;
@@ -152,9 +166,9 @@ impl TermMatrix {
             steps: steps(self.inputs),
             tiles,
             ahead,
-            first,
-            count: PANEL.min(self.outputs - first),
-            outputs: self.outputs,
+            first: first - columns.start,
+            count: PANEL.min(columns.end - first),
+            outputs: columns.len(),
             bias: bias.get(first..).unwrap_or_default(),
             rows,
         }
@@ -219,7 +233,7 @@ struct Write<'a> {
     sums: &'a [Product<f32>; 4],
     bias: &'a [f32],
     lines: std::iter::Take<std::slice::ChunksExactMut<'a, f32>>,
-    columns: std::ops::Range<usize>,
+    columns: Range<usize>,
 }
 
 impl WithSimd for Write<'_> {

@@ -117,8 +117,9 @@ impl Bytes {
         let rows = x.len() / stride;
         let mut out = vec![f32::NAN; rows * self.matrix.outputs()];
         let (cpu, scratch) = (self.cpu, &mut self.scratch);
+        let all = 0..self.matrix.outputs();
         self.matrix
-            .multiply(cpu, scratch, rows, x, stride, bias, &mut out);
+            .multiply(cpu, scratch, rows, x, stride, bias, all, &mut out);
         out
     }
 }
@@ -164,8 +165,9 @@ impl Terms {
         let rows = x.len() / stride;
         let mut out = vec![f32::NAN; rows * self.matrix.outputs()];
         let (cpu, scratch) = (self.cpu, &mut self.scratch);
+        let all = 0..self.matrix.outputs();
         self.matrix
-            .multiply(cpu, scratch, rows, x, stride, bias, &mut out);
+            .multiply(cpu, scratch, rows, x, stride, bias, all, &mut out);
         out
     }
 }

@@ -35,8 +35,8 @@ pub(super) fn team_bytes(
 
 /// Values that are held of a row while it passes through a layer's linear parts.
 fn block_values(description: &Description) -> usize {
-    // The third part of it again where it is rounded to bytes: those, and a group's scales.
-    (description.mlp_width() + description.hidden) * 4 / 3
+    // As much again where it is rounded, to two halves or to less.
+    (description.mlp_width() + description.hidden) * 2
 }
 
 /// Values that a thread holds of a text's keys, values and scores.

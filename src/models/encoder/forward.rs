@@ -10,11 +10,16 @@ use super::attention::{Attention, AttentionScratch, Span, grow};
 use super::description::{Description, Placement, Positions};
 use super::source::Source;
 use super::tables::Tables;
-use super::weights::{Rounded, Tensors};
+use super::weights::{LinearScratch, Tensors};
 use crate::kernels::{self, Cpu, Team};
 
 /// Rows that pass through a layer's linear parts together.
 pub(super) const BLOCK: usize = 128;
+
+/// Rows of a pass up to which its threads share the columns of each product, and not the rows.
+const FEW: usize = 32;
+/// Multiplications of a product for which they do.
+const WORTH_A_FORK: usize = 1 << 19;
 
 /// Rows are divided among threads in multiples of this, the kernels' tile.
 pub(super) const TILE: usize = 8;
@@ -53,7 +58,7 @@ struct ThreadScratch {
     context: Vec<f32>,
     mlp: Vec<f32>,
     side: Vec<f32>,
-    rounded: Rounded,
+    linear: LinearScratch,
 }
 
 impl Scratch {
@@ -74,9 +79,9 @@ impl Scratch {
             let buffers = [&own.context, &own.mlp, &own.side];
             buffers.map(Vec::capacity).iter().sum::<usize>() + own.attention.held_values()
         });
-        let rounded = self.threads.iter().map(|own| own.rounded.held_bytes());
+        let linear = self.threads.iter().map(|own| own.linear.held_bytes());
         let values = buffers.map(Vec::capacity).iter().sum::<usize>() + own.sum::<usize>();
-        4 * values as u64 + rounded.sum::<u64>()
+        4 * values as u64 + linear.sum::<u64>()
     }
 }
 
@@ -111,15 +116,25 @@ impl Network<'_> {
         scratch.tables.ensure(self.description, buckets, longest);
         grow(&mut scratch.hidden, total * self.description.hidden);
         scratch.hidden.truncate(total * self.description.hidden);
-        let threads = team.threads().clamp(1, total.div_ceil(TILE).max(1));
-        if scratch.threads.len() < threads {
-            scratch.threads.resize_with(threads, Default::default);
+        // Few rows are not worth dividing: each thread would read all weights for its own.
+        let width = self.description.hidden;
+        let by_columns = total <= FEW && total * width * width >= WORTH_A_FORK;
+        let threads = team.threads();
+        let by_rows = match by_columns {
+            true => 1,
+            false => threads.clamp(1, total.div_ceil(TILE).max(1)),
+        };
+        if scratch.threads.len() < by_rows {
+            scratch.threads.resize_with(by_rows, Default::default);
         }
-        if threads == 1 {
+        for own in &mut scratch.threads {
+            own.linear.cut(if by_columns { threads } else { 1 });
+        }
+        if by_rows == 1 && !(by_columns && threads > 1) {
             team.run_alone(|| self.layers(source, extent, total, 1, scratch));
         } else {
-            // On the team's threads from here on, where meeting once a layer is cheap.
-            team.run(|| self.layers(source, extent, total, threads, scratch));
+            // On the team's threads from here on, where meeting often is cheap.
+            team.run(|| self.layers(source, extent, total, by_rows, scratch));
         }
     }
 
@@ -233,7 +248,7 @@ impl Pass<'_> {
                 x,
                 block(qkv, description.qkv_width(), from, to),
                 &mut buffers.side,
-                &mut buffers.rounded,
+                &mut buffers.linear,
             );
         }
     }
@@ -274,23 +289,23 @@ impl Pass<'_> {
             let side = grow(&mut buffers.side, count * width);
             let mlp = grow(&mut buffers.mlp, count * description.mlp_width());
             let context = &context[from * context_width..];
-            let rounded = &mut buffers.rounded;
+            let linear = &mut buffers.linear;
 
             layer
                 .attention_out
-                .apply(cpu, rounded, count, context, context_width, side);
+                .apply(cpu, linear, count, context, context_width, side);
             kernels::add(cpu, x, side);
             match description.placement {
                 Placement::Post => {
                     if let Some(norm) = &layer.attention_norm {
                         norm.apply(cpu, x);
                     }
-                    layer.mlp_in.apply(cpu, rounded, count, x, width, mlp);
+                    layer.mlp_in.apply(cpu, linear, count, x, width, mlp);
                 }
                 Placement::Pre => {
                     side.copy_from_slice(x);
                     layer.mlp_norm.apply(cpu, side);
-                    layer.mlp_in.apply(cpu, rounded, count, side, width, mlp);
+                    layer.mlp_in.apply(cpu, linear, count, side, width, mlp);
                 }
             }
             if description.gated {
@@ -299,7 +314,7 @@ impl Pass<'_> {
                 kernels::activate(cpu, description.activation, mlp);
             }
             let stride = description.mlp_width();
-            layer.mlp_out.apply(cpu, rounded, count, mlp, stride, side);
+            layer.mlp_out.apply(cpu, linear, count, mlp, stride, side);
             kernels::add(cpu, x, side);
             if description.placement == Placement::Post {
                 layer.mlp_norm.apply(cpu, x);
@@ -307,7 +322,7 @@ impl Pass<'_> {
             if number + 1 < self.extent.layers {
                 let place = rows.start + from..rows.start + to;
                 let next = block(next, description.qkv_width(), from, to);
-                self.project(number + 1, place, x, next, &mut buffers.side, rounded);
+                self.project(number + 1, place, x, next, &mut buffers.side, linear);
             } else if let Some(norm) = tensors.final_norm.as_ref().filter(|_| self.extent.norm) {
                 norm.apply(cpu, x);
             }
@@ -322,7 +337,7 @@ impl Pass<'_> {
         x: &[f32],
         qkv: &mut [f32],
         side: &mut Vec<f32>,
-        rounded: &mut Rounded,
+        linear: &mut LinearScratch,
     ) {
         let Network {
             cpu,
@@ -339,9 +354,9 @@ impl Pass<'_> {
             let side = grow(side, x.len());
             side.copy_from_slice(x);
             norm.apply(cpu, side);
-            layer.qkv.apply(cpu, rounded, rows.len(), side, width, qkv);
+            layer.qkv.apply(cpu, linear, rows.len(), side, width, qkv);
         } else {
-            layer.qkv.apply(cpu, rounded, rows.len(), x, width, qkv);
+            layer.qkv.apply(cpu, linear, rows.len(), x, width, qkv);
         }
         let is_rotary = description.positions == Positions::Rotary;
         if layer.query_norm.is_none() && layer.key_norm.is_none() && !is_rotary {

@@ -2,7 +2,7 @@
 
 use super::forward::Network;
 use super::modules::Pooling;
-use super::weights::{HeadStage, Rounded};
+use super::weights::{HeadStage, LinearScratch};
 use crate::kernels;
 use crate::models::ModelError;
 
@@ -62,7 +62,7 @@ pub(super) fn finish(network: Network<'_>, pooled: Vec<f32>, texts: usize) -> Ve
                 let mut outputs = vec![0.0; texts * linear.outputs];
                 linear.apply(
                     network.cpu,
-                    &mut Rounded::default(),
+                    &mut LinearScratch::default(),
                     texts,
                     &vectors,
                     width,

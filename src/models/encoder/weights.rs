@@ -1,5 +1,10 @@
 //! A model's weights, laid out once for the kernels that read them.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::attention::grow;
 use super::builder::Builder;
 use super::description::Description;
 use super::families;
@@ -67,18 +72,43 @@ impl Layout {
     }
 }
 
-/// Activations as the weights' layout wants them, to be used again.
+/// What a linear layer's product needs besides its sides, to be used again.
 #[derive(Debug, Default)]
-pub(super) struct Rounded {
+pub(super) struct LinearScratch {
+    rows: Rounded,
+    /// Of each piece that a product is cut into by columns, for the threads to share; empty where it is not cut.
+    pieces: Vec<Piece>,
+}
+
+/// Activations as the weights' layout wants them.
+#[derive(Debug, Default)]
+struct Rounded {
     terms: TermRows,
     bytes: ByteRows,
 }
 
-impl Rounded {
+#[derive(Debug, Default)]
+struct Piece {
+    rows: Rounded,
+    made: Vec<f32>,
+}
+
+impl LinearScratch {
+    /// Has products cut into `pieces` from now on.
+    pub(super) fn cut(&mut self, pieces: usize) {
+        self.pieces
+            .resize_with(if pieces > 1 { pieces } else { 0 }, Piece::default);
+    }
+
     /// What it takes, in bytes.
     #[cfg(feature = "testing")]
     pub(super) fn held_bytes(&self) -> u64 {
-        self.terms.held_bytes() + self.bytes.held_bytes()
+        let of = |rows: &Rounded| rows.terms.held_bytes() + rows.bytes.held_bytes();
+        let pieces = self.pieces.iter();
+        of(&self.rows)
+            + pieces
+                .map(|piece| of(&piece.rows) + 4 * piece.made.capacity() as u64)
+                .sum::<u64>()
     }
 }
 
@@ -105,34 +135,80 @@ impl Linear {
 
     /// Runs it on `rows` rows of `x`, their values side by side, of a layer that is seldom run.
     pub(super) fn apply_once(&self, cpu: Cpu, rows: usize, x: &[f32], y: &mut [f32]) {
-        self.apply(cpu, &mut Rounded::default(), rows, x, self.inputs, y);
+        self.apply(cpu, &mut LinearScratch::default(), rows, x, self.inputs, y);
     }
 
     /// Runs it on `rows` rows of `x`, `stride` apart; `y` has rows of its outputs.
     pub(super) fn apply(
         &self,
         cpu: Cpu,
-        scratch: &mut Rounded,
+        scratch: &mut LinearScratch,
         rows: usize,
         x: &[f32],
         stride: usize,
         y: &mut [f32],
     ) {
+        let all = 0..self.outputs;
+        if scratch.pieces.is_empty() {
+            self.columns(cpu, &mut scratch.rows, rows, x, stride, all, y);
+            return;
+        }
+        let panel = match &self.weight {
+            Weight::Floats(_) => kernels::panel_width(cpu),
+            Weight::Terms(_) => TermMatrix::PANEL,
+            Weight::Bytes(_) => ByteMatrix::PANEL,
+        };
+        let panels = self.outputs.div_ceil(panel);
+        let width = panels.div_ceil(scratch.pieces.len()) * panel;
+        let of_piece = |index: usize| all.end.min(index * width)..all.end.min((index + 1) * width);
+        let pieces = scratch.pieces.par_iter_mut().enumerate();
+        pieces.for_each(|(index, piece)| {
+            let columns = of_piece(index);
+            let made = grow(&mut piece.made, rows * columns.len());
+            self.columns(cpu, &mut piece.rows, rows, x, stride, columns, made);
+        });
+        for (index, piece) in scratch.pieces.iter().enumerate() {
+            let columns = of_piece(index);
+            let lines = y.chunks_exact_mut(self.outputs.max(1));
+            let made = piece.made.chunks_exact(columns.len().max(1));
+            for (line, made) in lines.zip(made).take(rows) {
+                line[columns.clone()].copy_from_slice(&made[..columns.len()]);
+            }
+        }
+    }
+
+    /// A range of its columns, from a whole panel's first on; `y` has rows of them alone.
+    #[expect(clippy::too_many_arguments, reason = "two matrices and their shapes")]
+    fn columns(
+        &self,
+        cpu: Cpu,
+        scratch: &mut Rounded,
+        rows: usize,
+        x: &[f32],
+        stride: usize,
+        columns: Range<usize>,
+        y: &mut [f32],
+    ) {
+        if columns.is_empty() {
+            return;
+        }
         let bias = &self.bias;
         match &self.weight {
             Weight::Floats(data) => {
                 let weight = Packed {
-                    data,
+                    data: &data[columns.start * self.inputs..],
                     k: self.inputs,
-                    n: self.outputs,
+                    n: columns.len(),
                 };
-                kernels::gemm(cpu, rows, x, stride, weight, bias, y, self.outputs);
+                let count = columns.len();
+                let bias = bias.get(columns).unwrap_or_default();
+                kernels::gemm(cpu, rows, x, stride, weight, bias, y, count);
             }
             Weight::Terms(matrix) => {
-                matrix.multiply(cpu, &mut scratch.terms, rows, x, stride, bias, y);
+                matrix.multiply(cpu, &mut scratch.terms, rows, x, stride, bias, columns, y);
             }
             Weight::Bytes(matrix) => {
-                matrix.multiply(cpu, &mut scratch.bytes, rows, x, stride, bias, y);
+                matrix.multiply(cpu, &mut scratch.bytes, rows, x, stride, bias, columns, y);
             }
         }
     }
