@@ -1,9 +1,9 @@
 //! The models' kernels: safe Rust over run-time chosen vector instructions.
 //!
-//! Every kernel is written once against [`pulp::Simd`] and compiled for each instruction set that
-//! the crate knows; [`Cpu`] picks the best one that this machine has. The build needs no
-//! `target-cpu` flag. One call here is `unsafe`, with its reason beside it: that of the instructions
-//! for bytes, which [`pulp`] does not have.
+//! Most kernels are written once against [`pulp::Simd`] and compiled for each instruction set that the crate knows; [`Cpu`]
+//! picks the best one that this machine has. The build needs no `target-cpu` flag. What [`pulp`] does not have is `unsafe`
+//! here, with its reason beside it: the calls of functions for AVX-512's products of bytes and of bf16, and the
+//! instructions of tile units.
 
 mod attention;
 mod bytes;
@@ -26,6 +26,8 @@ mod quantised;
 mod team;
 mod terms;
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 pub(crate) use attention::{
     Factors, Product, Rescale, multiply, narrow, rescale, widen, widen_one,

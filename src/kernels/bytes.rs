@@ -14,6 +14,8 @@ use pulp::{Simd, WithSimd};
 
 use super::Cpu;
 use super::tiles::{ROW_BYTES, SIDE, Units};
+#[cfg(target_arch = "x86_64")]
+use super::vnni::Vnni;
 
 /// Values that share a scale.
 const GROUP: usize = 128;
@@ -173,8 +175,8 @@ struct Part<'a> {
 impl Part<'_> {
     fn add_to(&self, cpu: Cpu, units: Option<&mut Units>, rows: usize, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
-        if let Some(vnni) = vnni::Vnni::of(cpu) {
-            vnni.add_to(self, units, rows, out);
+        if let Some(vnni) = Vnni::of(cpu) {
+            vnni::add_to(vnni, self, units, rows, out);
             return;
         }
         let _ = units;

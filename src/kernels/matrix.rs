@@ -1,7 +1,7 @@
 //! A linear layer's weight, in the format of its file or a like one.
 
 use super::floats::Floats;
-use super::quantised::{Block, Form, Quantised, STRIP};
+use super::quantised::{Block, Form, Quantised, UNIT};
 use super::{Cpu, GgmlType};
 
 /// Why bytes do not make a matrix.
@@ -140,7 +140,7 @@ impl Matrix {
     pub(crate) fn unit(&self) -> usize {
         match &self.values {
             Values::Floats(floats) => floats.width(),
-            Values::Quantised(_) => STRIP,
+            Values::Quantised(_) => UNIT,
         }
     }
 

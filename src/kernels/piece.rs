@@ -21,8 +21,8 @@ pub(crate) const IQ4_VALUES: [i8; 16] = [
 /// `scale · scales[h] · levels[c] − minimum · minimums[h]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Piece {
-    /// The codes as the format stores them, before its offset or table: a byte each, four to a
-    /// word, the first in its lowest byte.
+    /// The codes as the format stores them, before its offset or table, and signed ones raised by
+    /// 128: a byte each, four to a word, the first in its lowest byte.
     pub(crate) codes: [u32; WORDS],
     /// The block's scale.
     pub(crate) scale: f16,
@@ -39,8 +39,6 @@ pub(crate) struct Piece {
 pub(crate) enum Levels {
     /// The code less this.
     Offset(u8),
-    /// The code is a signed byte.
-    Signed,
     /// The code is a place in [`IQ4_VALUES`].
     Iq4,
 }
@@ -56,7 +54,7 @@ impl Levels {
             GgmlType::Q4_0 => Self::Offset(8),
             GgmlType::Q5_0 => Self::Offset(16),
             GgmlType::Q6K => Self::Offset(32),
-            GgmlType::Q8_0 => Self::Signed,
+            GgmlType::Q8_0 => Self::Offset(128),
             GgmlType::Iq4Nl | GgmlType::Iq4Xs => Self::Iq4,
             _ => return None,
         })
@@ -67,7 +65,6 @@ impl Levels {
     pub(crate) fn level(self, code: u8) -> i32 {
         match self {
             Self::Offset(offset) => i32::from(code) - i32::from(offset),
-            Self::Signed => i32::from(code.cast_signed()),
             Self::Iq4 => i32::from(IQ4_VALUES[usize::from(code & 15)]),
         }
     }
@@ -85,7 +82,7 @@ impl Piece {
         let bytes = row.get(block * size..(block + 1) * size)?;
         Some(match kind {
             GgmlType::Q4_0 | GgmlType::Iq4Nl => Self::plain(bytes, nibbles(&bytes[2..])),
-            GgmlType::Q8_0 => Self::plain(bytes, words(&bytes[2..])),
+            GgmlType::Q8_0 => Self::plain(bytes, raised(words(&bytes[2..]))),
             GgmlType::Q5_0 => Self::plain(bytes, fives(&bytes[2..6], &bytes[6..])),
             GgmlType::Q4_1 => Self::with_minimum(bytes, nibbles(&bytes[4..])),
             GgmlType::Q5_1 => Self::with_minimum(bytes, fives(&bytes[4..8], &bytes[8..])),
@@ -132,6 +129,12 @@ fn half_at(bytes: &[u8], at: usize) -> f16 {
 fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
     let (fours, _) = bytes.as_chunks::<4>();
     std::array::from_fn(|word| u32::from_le_bytes(fours[word]))
+}
+
+/// Signed bytes, as unsigned ones that are 128 higher.
+#[inline(always)]
+fn raised(codes: [u32; WORDS]) -> [u32; WORDS] {
+    codes.map(|word| word ^ 0x8080_8080)
 }
 
 /// The lowest `count` bits of each byte of a word.

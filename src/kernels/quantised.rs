@@ -9,21 +9,28 @@
 mod activations;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod compiled;
 mod form;
 mod portable;
 mod strip;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 pub(crate) use activations::{Activations, Block};
 pub(crate) use form::Form;
-pub(crate) use strip::STRIP;
 
 use rayon::prelude::*;
 
 use super::halves::Raise;
 use super::piece::{PIECE, Piece};
+#[cfg(target_arch = "x86_64")]
+use super::vnni::Vnni;
 use super::{Cpu, GgmlType};
-use strip::{Refusal, Strip};
+use strip::{Refusal, STRIP, Strip};
 
+/// Rows that are multiplied together: two strips.
+pub(crate) const UNIT: usize = 2 * STRIP;
 /// Room for the first strip to begin at a cache line.
 const LINE: usize = 64;
 
@@ -120,9 +127,15 @@ impl Quantised {
         }
     }
 
-    /// The products of `x`'s rows with the rows of strips `first ..`, as many as `rows` have room
+    /// The products of `x`'s rows with the rows of units `first ..`, as many as `rows` have room
     /// for: `rows[i]` is row `i`'s share of the result.
     pub(crate) fn multiply(&self, cpu: Cpu, x: &[Block], first: usize, rows: &mut [&mut [f32]]) {
+        let first = first * (UNIT / STRIP);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(vnni) = Vnni::of(cpu) {
+            vnni::multiply(vnni, self, x, first, rows);
+            return;
+        }
         #[cfg(target_arch = "x86_64")]
         if let Some(simd) = cpu.avx2() {
             avx2::multiply(simd, self, x, first, rows);

@@ -6,8 +6,8 @@ use std::arch::x86_64::{
 };
 
 use super::{GROUP, PANEL, Part, QUAD, groups, quads};
-use crate::kernels::Cpu;
 use crate::kernels::tiles::{ROW_BYTES, SIDE, Units};
+use crate::kernels::vnni::Vnni;
 
 /// Registers of a panel.
 const REGISTERS: usize = 3;
@@ -15,36 +15,20 @@ const LANES: usize = PANEL / REGISTERS;
 /// Rows that are multiplied with a panel at once: with three registers of a panel, their sums fill 24 of 32.
 const ROWS: usize = 8;
 
-/// Shows that this machine has AVX-512 with VNNI: nothing else makes one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Vnni(());
-
-impl Vnni {
-    /// `None` where the machine has it not, or `cpu` is of a narrower instruction set.
-    pub(super) fn of(cpu: Cpu) -> Option<Self> {
-        let wide = cpu.lanes() == LANES;
-        let has = wide
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vnni");
-        has.then_some(Self(()))
-    }
-
-    /// Multiplies by tile units, where these are given.
-    pub(super) fn add_to(
-        self,
-        part: &Part<'_>,
-        units: Option<&mut Units>,
-        rows: usize,
-        out: &mut [f32],
-    ) {
-        // SAFETY: `self` was made by `of`, which has found the features that the functions are compiled for.
-        #[allow(unsafe_code)]
-        unsafe {
-            match units {
-                Some(units) => add_tiles(units, part, rows, out),
-                None => add_rows(part, rows, out),
-            }
+/// Adds the product of `part` with the first `rows` rows to `out`, by tile units where these are given.
+pub(super) fn add_to(
+    _: Vnni,
+    part: &Part<'_>,
+    units: Option<&mut Units>,
+    rows: usize,
+    out: &mut [f32],
+) {
+    // SAFETY: a `Vnni` exists only where the features that the functions are compiled for were found.
+    #[allow(unsafe_code)]
+    unsafe {
+        match units {
+            Some(units) => add_tiles(units, part, rows, out),
+            None => add_rows(part, rows, out),
         }
     }
 }

@@ -5,12 +5,18 @@ use rayon::prelude::*;
 use crate::kernels::piece::PIECE;
 use crate::kernels::{Cpu, Team};
 
+#[cfg(target_arch = "x86_64")]
+use super::compiled::ScaleForm;
+
 /// Fewer activations than this are quantised on one thread.
 const WORTH_A_FORK: usize = 1 << 15;
 
-/// 32 activations of one row.
+/// By how much levels are higher than they mean, where bytes without a sign stand for signed ones.
+pub(super) const RAISED: i32 = 128;
+
+/// 32 activations of one row, in a cache line.
 #[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(16))]
+#[repr(C, align(64))]
 pub(crate) struct Block {
     /// The codes, −127 to 127, four to each number, the first in its lowest byte.
     pub(crate) codes: [i32; 8],
@@ -20,6 +26,10 @@ pub(crate) struct Block {
     pub(crate) sum: f32,
     /// The same for each half of the codes.
     pub(crate) half_sums: [f32; 2],
+    /// What makes up for levels that are [`RAISED`] in a sum of products with the codes.
+    pub(crate) correction: i32,
+    /// The same for each half of the codes.
+    pub(crate) half_corrections: [i32; 2],
 }
 
 impl Block {
@@ -41,6 +51,26 @@ impl Block {
         Self::new(words, scale, [sum(first), sum(second)])
     }
 
+    /// [`Self::sum`] of what has a scale of its own: all codes or a half.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn sum_of<S: ScaleForm>(&self, part: usize) -> f32 {
+        match S::SCALES.parts() {
+            1 => self.sum,
+            _ => self.half_sums[part],
+        }
+    }
+
+    /// [`Self::correction`], likewise.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn correction_of<S: ScaleForm>(&self, part: usize) -> i32 {
+        match S::SCALES.parts() {
+            1 => self.correction,
+            _ => self.half_corrections[part],
+        }
+    }
+
     /// `sums` are those of each half of the codes.
     #[inline(always)]
     pub(super) fn new(codes: [i32; 8], scale: f32, sums: [i32; 2]) -> Self {
@@ -49,6 +79,8 @@ impl Block {
             scale,
             sum: scale * (sums[0] + sums[1]) as f32,
             half_sums: sums.map(|sum| scale * sum as f32),
+            correction: -RAISED * (sums[0] + sums[1]),
+            half_corrections: sums.map(|sum| -RAISED * sum),
         }
     }
 }

@@ -12,21 +12,17 @@ use std::marker::PhantomData;
 use pulp::x86::V3;
 use pulp::{NullaryFnOnce, cast};
 
-use crate::kernels::piece::Levels;
-
 use super::Quantised;
 use super::activations::Block;
-use super::form::{Codes, Form, Scales};
+use super::compiled::{CodeForm, ScaleForm, WithForm};
 use super::strip::{STRIP, Strip};
-use codes::{CodeForm, Eight, Five, Four, Iq4, Six};
-use scales::{Minimum, Plain, ScaleForm, Steps};
 
 /// Steps of four columns in a block.
 const STEPS: usize = 8;
 /// Bytes of a register.
 const REGISTER: usize = 32;
 
-/// See [`Quantised::multiply`].
+/// See [`Quantised::multiply`]; `first` is a strip.
 pub(super) fn multiply(
     simd: V3,
     matrix: &Quantised,
@@ -41,36 +37,9 @@ pub(super) fn multiply(
         first,
         rows,
     };
-    let Form {
-        codes,
-        scales,
-        levels,
-    } = matrix.form;
-    match (codes, levels, scales) {
-        (Codes::Four, Levels::Offset(8), Scales::Plain) => work.run::<Four<8>, Plain>(),
-        (Codes::Four, Levels::Offset(0), Scales::Minimum) => work.run::<Four<0>, Minimum>(),
-        (Codes::Four, Levels::Offset(0), Scales::MinimumSteps) => {
-            work.run::<Four<0>, Steps<1, true>>();
-        }
-        (Codes::Four, Levels::Offset(0), Scales::MinimumHalfSteps) => {
-            work.run::<Four<0>, Steps<2, true>>();
-        }
-        (Codes::Four, Levels::Offset(4), Scales::HalfSteps) => {
-            work.run::<Four<4>, Steps<2, false>>();
-        }
-        (Codes::Four, Levels::Iq4, Scales::Plain) => work.run::<Iq4, Plain>(),
-        (Codes::Four, Levels::Iq4, Scales::Steps) => work.run::<Iq4, Steps<1, false>>(),
-        (Codes::Five, Levels::Offset(16), Scales::Plain) => work.run::<Five<16>, Plain>(),
-        (Codes::Five, Levels::Offset(0), Scales::Minimum) => work.run::<Five<0>, Minimum>(),
-        (Codes::Five, Levels::Offset(0), Scales::MinimumSteps) => {
-            work.run::<Five<0>, Steps<1, true>>();
-        }
-        (Codes::Six, Levels::Offset(32), Scales::HalfSteps) => {
-            work.run::<Six, Steps<2, false>>();
-        }
-        (Codes::Eight, Levels::Signed, Scales::Plain) => work.run::<Eight, Plain>(),
-        // No type has such a form.
-        _ => super::portable::multiply(matrix, work.x, first, work.rows),
+    // No type has another form.
+    if let Err(work) = matrix.form.run(work) {
+        super::portable::multiply(matrix, work.x, first, work.rows);
     }
 }
 
@@ -83,7 +52,7 @@ struct Work<'a, 'b> {
     rows: &'a mut [&'b mut [f32]],
 }
 
-impl Work<'_, '_> {
+impl WithForm for Work<'_, '_> {
     fn run<C: CodeForm, S: ScaleForm>(self) {
         let simd = self.simd;
         simd.vectorize(Formed::<C, S>(self, PhantomData));
@@ -153,28 +122,29 @@ fn tile<C: CodeForm, S: ScaleForm, const M: usize>(
     for i in 0..M {
         x_rows[i] = &x[i * blocks..][..blocks];
     }
-    let mut shared = strip.shared.chunks_exact(S::FORM.shared_bytes());
+    let (group, offset) = (codes::group::<C>(), codes::offset::<C>());
+    let mut shared = strip.shared.chunks_exact(S::SCALES.shared_bytes());
     let mut sums = [simd.avx._mm256_setzero_ps(); M];
     let mut scales = [simd.avx._mm256_setzero_ps(); 2];
-    let codes = strip.codes.chunks_exact(C::FORM.bytes());
+    let codes = strip.codes.chunks_exact(C::CODES.bytes());
     for (b, codes) in (0..blocks).zip(codes) {
-        if b % S::FORM.shared_by() == 0 {
-            scales = S::shared(simd, bias, shared.next().unwrap_or_default());
+        if b % S::SCALES.shared_by() == 0 {
+            scales = scales::shared::<S>(simd, bias, shared.next().unwrap_or_default());
         }
-        let steps = &strip.steps[b * S::FORM.step_bytes()..][..S::FORM.step_bytes()];
+        let steps = &strip.steps[b * S::SCALES.step_bytes()..][..S::SCALES.step_bytes()];
         let (codes, _) = codes.as_chunks::<REGISTER>();
-        for part in 0..S::FORM.parts() {
-            let [scale, minimum] = S::part(simd, scales, steps, part);
-            let steps_of_part = STEPS / S::FORM.parts();
+        for part in 0..S::SCALES.parts() {
+            let [scale, minimum] = scales::part::<S>(simd, scales, steps, part);
+            let steps_of_part = STEPS / S::SCALES.parts();
             let mut wide = [zero; M];
-            for group in 0..steps_of_part.div_ceil(C::GROUP) {
+            for from in (0..steps_of_part).step_by(group) {
                 let mut narrow = [zero; M];
-                for place in 0..C::GROUP.min(steps_of_part) {
-                    let step = part * steps_of_part + group * C::GROUP + place;
-                    let level = C::step(simd, codes, step);
+                for place in from..steps_of_part.min(from + group) {
+                    let step = part * steps_of_part + place;
+                    let level = codes::read::<C>(simd, codes, step);
                     for i in 0..M {
                         let x = simd.avx._mm256_set1_epi32(x_rows[i][b].codes[step]);
-                        let pairs = C::multiply(simd, level, x);
+                        let pairs = codes::multiply::<C>(simd, level, x);
                         narrow[i] = simd.avx2._mm256_add_epi16(narrow[i], pairs);
                     }
                 }
@@ -190,17 +160,13 @@ fn tile<C: CodeForm, S: ScaleForm, const M: usize>(
                     .avx
                     ._mm256_mul_ps(sum, simd.avx._mm256_set1_ps(x.scale));
                 sums[i] = simd.fma._mm256_fmadd_ps(sum, scale, sums[i]);
-                if C::OFFSET != 0 || S::FORM.minimums() {
+                if offset != 0 || S::SCALES.minimums() {
                     let mut less = minimum;
-                    if !S::FORM.minimums() {
-                        let offset = simd.avx._mm256_set1_ps(f32::from(C::OFFSET));
+                    if !S::SCALES.minimums() {
+                        let offset = simd.avx._mm256_set1_ps(f32::from(offset));
                         less = simd.avx._mm256_mul_ps(scale, offset);
                     }
-                    let x_sum = match S::FORM.parts() {
-                        1 => x.sum,
-                        _ => x.half_sums[part],
-                    };
-                    let x_sum = simd.avx._mm256_set1_ps(x_sum);
+                    let x_sum = simd.avx._mm256_set1_ps(x.sum_of::<S>(part));
                     sums[i] = simd.fma._mm256_fnmadd_ps(less, x_sum, sums[i]);
                 }
             }

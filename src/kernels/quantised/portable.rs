@@ -22,7 +22,7 @@ struct Spelt {
     minimums: [[f32; STRIP]; 2],
 }
 
-/// See [`Quantised::multiply`].
+/// See [`Quantised::multiply`]; `first` is a strip.
 pub(super) fn multiply(matrix: &Quantised, x: &[Block], first: usize, rows: &mut [&mut [f32]]) {
     let width = rows.first().map_or(0, |row| row.len());
     for (index, from) in (0..width).step_by(STRIP).enumerate() {
@@ -100,7 +100,6 @@ fn levels(form: Form, codes: &[u8]) -> [[i8; STEP]; STEPS] {
             }
         };
         match form.levels {
-            Levels::Signed => codes.map(u8::cast_signed),
             Levels::Offset(offset) => codes.map(|code| code.wrapping_sub(offset).cast_signed()),
             Levels::Iq4 => codes.map(|code| form.levels.level(code) as i8),
         }

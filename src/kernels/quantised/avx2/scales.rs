@@ -5,28 +5,41 @@ use std::arch::x86_64::__m256;
 use pulp::cast;
 use pulp::x86::V3;
 
-use crate::kernels::quantised::form::Scales;
+use crate::kernels::quantised::compiled::ScaleForm;
 use crate::kernels::quantised::strip::STRIP;
 
-/// How the scales of eight rows are read.
-pub(super) trait ScaleForm {
-    const FORM: Scales;
-
-    /// What blocks share: scales and minimums, the latter zero where the form has none. `bias` is
-    /// [`Raise::bias`](crate::kernels::halves::Raise::bias).
-    #[inline(always)]
-    fn shared(simd: V3, bias: __m256, shared: &[u8]) -> [__m256; 2] {
-        let (halves, _) = shared.as_chunks();
-        let scale = widen(simd, bias, halves[0]);
-        if Self::FORM.minimums() {
-            [scale, widen(simd, bias, halves[1])]
-        } else {
-            [scale, simd.avx._mm256_setzero_ps()]
-        }
+/// What blocks share: scales and minimums, the latter zero where the form has none. `bias` is
+/// [`Raise::bias`](crate::kernels::halves::Raise::bias).
+#[inline(always)]
+pub(super) fn shared<S: ScaleForm>(simd: V3, bias: __m256, shared: &[u8]) -> [__m256; 2] {
+    let (halves, _) = shared.as_chunks();
+    let scale = widen(simd, bias, halves[0]);
+    if S::SCALES.minimums() {
+        [scale, widen(simd, bias, halves[1])]
+    } else {
+        [scale, simd.avx._mm256_setzero_ps()]
     }
+}
 
-    /// The same for one part of a block.
-    fn part(simd: V3, shared: [__m256; 2], steps: &[u8], part: usize) -> [__m256; 2];
+/// The same for one part of a block.
+#[inline(always)]
+pub(super) fn part<S: ScaleForm>(
+    simd: V3,
+    shared: [__m256; 2],
+    steps: &[u8],
+    part: usize,
+) -> [__m256; 2] {
+    if S::SCALES.shared_by() == 1 {
+        return shared;
+    }
+    let (steps, _) = steps.as_chunks();
+    let times = |value, step| simd.avx._mm256_mul_ps(value, floats(simd, step));
+    let scale = times(shared[0], steps[part]);
+    if S::SCALES.minimums() {
+        [scale, times(shared[1], steps[S::SCALES.parts() + part])]
+    } else {
+        [scale, shared[1]]
+    }
 }
 
 /// Widens finite 16-bit floats: their bits are moved into place and the exponent's bias made up
@@ -38,54 +51,6 @@ fn widen(simd: V3, bias: __m256, halves: [u8; 2 * STRIP]) -> __m256 {
     let sign_and_rest = simd.avx._mm256_set1_epi32(0x8fff_e000_u32.cast_signed());
     let bits = simd.avx2._mm256_and_si256(bits, sign_and_rest);
     simd.avx._mm256_mul_ps(cast(bits), bias)
-}
-
-/// [`Scales::Plain`].
-pub(super) struct Plain;
-
-impl ScaleForm for Plain {
-    const FORM: Scales = Scales::Plain;
-
-    #[inline(always)]
-    fn part(_simd: V3, shared: [__m256; 2], _steps: &[u8], _part: usize) -> [__m256; 2] {
-        shared
-    }
-}
-
-/// [`Scales::Minimum`].
-pub(super) struct Minimum;
-
-impl ScaleForm for Minimum {
-    const FORM: Scales = Scales::Minimum;
-
-    #[inline(always)]
-    fn part(_simd: V3, shared: [__m256; 2], _steps: &[u8], _part: usize) -> [__m256; 2] {
-        shared
-    }
-}
-
-/// The forms with steps: one or two parts a block, with or without minimums.
-pub(super) struct Steps<const PARTS: usize, const MINIMUMS: bool>;
-
-impl<const PARTS: usize, const MINIMUMS: bool> ScaleForm for Steps<PARTS, MINIMUMS> {
-    const FORM: Scales = match (PARTS, MINIMUMS) {
-        (1, false) => Scales::Steps,
-        (1, true) => Scales::MinimumSteps,
-        (_, false) => Scales::HalfSteps,
-        (_, true) => Scales::MinimumHalfSteps,
-    };
-
-    #[inline(always)]
-    fn part(simd: V3, shared: [__m256; 2], steps: &[u8], part: usize) -> [__m256; 2] {
-        let (steps, _) = steps.as_chunks();
-        let times = |value, step| simd.avx._mm256_mul_ps(value, floats(simd, step));
-        let scale = times(shared[0], steps[part]);
-        if MINIMUMS {
-            [scale, times(shared[1], steps[PARTS + part])]
-        } else {
-            [scale, shared[1]]
-        }
-    }
 }
 
 /// Eight signed bytes as floats.
