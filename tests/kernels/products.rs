@@ -1,6 +1,6 @@
 //! The products of every type, instruction set and shape against a plain one.
 
-use crate::tensors::{TYPES, activations, tensor};
+use crate::tensors::{TYPES, activations, scale_places, tensor};
 use modelpool::testing::kernels::{Linear, block, instruction_sets};
 
 /// Rows and columns: full and odd strips, one block to many.
@@ -69,6 +69,35 @@ fn every_product_is_within_its_bound() {
                             off <= bound,
                             "{name}, {set}, {rows} x {columns}: {off} > {bound}"
                         );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_at_the_ends_of_their_range_do_not_overflow() {
+    let (rows, columns, m) = (21, 512, 9);
+    for (name, kind) in TYPES.into_iter().skip(3) {
+        let (_, block_bytes) = block(kind).expect(name);
+        for fill in [0x00, 0x7f, 0x80, 0xff] {
+            let mut bytes = tensor(kind, rows, columns, 7);
+            for block in bytes.chunks_exact_mut(block_bytes) {
+                block.fill(fill);
+                for place in scale_places(kind) {
+                    block[*place..place + 2].copy_from_slice(&half::f16::ONE.to_le_bytes());
+                }
+            }
+            // As codes, 127 and −127.
+            for x in [[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]] {
+                let x = x.repeat(m * columns / 2);
+                for set in instruction_sets() {
+                    let mut linear = Linear::new(set, 1, kind, rows, columns, &bytes).expect(name);
+                    let (exact, bound) = exact(&x[..columns], &linear.weights(0), false);
+                    for value in products(&mut linear, &x, m, rows) {
+                        let off = (f64::from(value) - exact).abs();
+                        assert!(off <= bound, "{name}, {set}, {fill:#x}: {off} > {bound}");
                     }
                 }
             }
