@@ -34,8 +34,8 @@ const TYPES: [(&str, u32); 15] = [
     ("IQ4_NL", 20),
     ("IQ4_XS", 23),
 ];
-/// Rows of activations: one stream, several, prompts.
-const ROWS: [usize; 6] = [1, 4, 8, 16, 128, 512];
+/// Rows of activations: one stream, several, a prompt.
+const ROWS: [usize; 5] = [1, 4, 8, 16, 128];
 /// Inputs of the layer.
 const COLUMNS: usize = 2048;
 /// Outputs of the layer for up to 16 rows: more weights than the processor caches.
@@ -101,8 +101,8 @@ impl Contender for Ours {
 /// Weights that cannot be loaded or products that candle refuses.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut environment = Environment::observe(&["modelpool", "candle-core"]);
-    let time = arguments.round_time_or(Duration::from_millis(200), Duration::from_millis(50));
-    let turns = arguments.rounds_or(5, 2);
+    let time = arguments.round_time_or(Duration::from_millis(60), Duration::from_millis(20));
+    let turns = arguments.rounds_or(3, 2);
     let mut neighbours = Neighbours::watch()?;
     neighbours.check_idle();
     let mut scores = Vec::new();
