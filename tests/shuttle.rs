@@ -8,6 +8,8 @@
 // What a mounted file offers and no test here uses is used in the crate.
 #[path = "shuttle/endings.rs"]
 mod endings;
+#[path = "shuttle/forwarding.rs"]
+mod forwarding;
 #[allow(dead_code, unused_imports, reason = "mounted files are used in part")]
 #[path = "shuttle/machine.rs"]
 mod machine;

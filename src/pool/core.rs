@@ -14,6 +14,7 @@ mod health;
 mod homes;
 mod idle;
 mod ids;
+mod inbox;
 mod job;
 mod lanes;
 mod memory;

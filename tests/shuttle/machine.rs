@@ -12,6 +12,8 @@ pub mod homes;
 pub mod idle;
 #[path = "../../src/pool/core/ids.rs"]
 pub mod ids;
+#[path = "../../src/pool/core/inbox.rs"]
+pub mod inbox;
 #[path = "../../src/pool/core/job.rs"]
 pub mod job;
 #[path = "../../src/pool/core/lanes.rs"]

@@ -1,8 +1,10 @@
 //! The actor around one worker: it forwards requests, watches the thread and reports.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use super::compute::LoadContext;
 use super::error::PoolError;
 use super::events::EventKind;
 use super::hand::Hand;
+use super::inbox::Inbox;
 use super::job::Job;
 use super::memory::{Direction, Reservation, trim};
 use super::registration::{PoolShared, Registration};
@@ -26,13 +29,16 @@ use crate::models::ModelError;
 /// A thread has this long to end after it has said that it is about to.
 const JOIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// How many requests a proxy forwards before it lets other tasks run.
+const AT_A_TIME: usize = 128;
+
 /// The reason with which a proxy stops whose thread did not come back.
 pub(crate) const ABANDONED: &str = "abandoned";
 
 /// What a proxy is sent.
-pub(crate) enum ProxyMessage<C: Capability> {
-    /// A request for the model's lanes.
-    Forward(Job<C>),
+pub(crate) enum ProxyMessage {
+    /// Requests for the model's lanes are in its inbox.
+    Forward,
     /// An order from the supervisor.
     Command(ProxyCommand),
     /// News from the worker's thread.
@@ -50,19 +56,19 @@ pub(crate) enum ProxyCommand {
     PutBack,
 }
 
-impl<C: Capability> From<ProxyCommand> for ProxyMessage<C> {
+impl From<ProxyCommand> for ProxyMessage {
     fn from(command: ProxyCommand) -> Self {
         Self::Command(command)
     }
 }
 
-impl<C: Capability> TryFrom<ProxyMessage<C>> for ProxyCommand {
+impl TryFrom<ProxyMessage> for ProxyCommand {
     type Error = ();
 
-    fn try_from(message: ProxyMessage<C>) -> Result<Self, ()> {
+    fn try_from(message: ProxyMessage) -> Result<Self, ()> {
         match message {
             ProxyMessage::Command(command) => Ok(command),
-            ProxyMessage::Forward(_) | ProxyMessage::Report(_) => Err(()),
+            ProxyMessage::Forward | ProxyMessage::Report(_) => Err(()),
         }
     }
 }
@@ -92,14 +98,18 @@ pub(crate) struct Proxy<C: Capability> {
 }
 
 /// What a proxy needs to start its worker.
-pub(crate) struct ProxyArguments {
+pub(crate) struct ProxyArguments<C: Capability> {
     pub(crate) board: Arc<WorkerBoard>,
+    pub(crate) inbox: Inbox<C>,
     pub(crate) reservation: Reservation,
 }
 
 pub(crate) struct ProxyState<C: Capability> {
     board: Arc<WorkerBoard>,
     hand: Arc<Hand<C>>,
+    inbox: Inbox<C>,
+    /// Empty; exchanged for the inbox's contents.
+    spare: Vec<Job<C>>,
     orders: Orders,
     thread: Option<JoinHandle<()>>,
     _counted: CountedProxy,
@@ -122,9 +132,9 @@ impl Drop for CountedProxy {
 }
 
 impl<C: Capability> Actor for Proxy<C> {
-    type Msg = ProxyMessage<C>;
+    type Msg = ProxyMessage;
     type State = ProxyState<C>;
-    type Arguments = ProxyArguments;
+    type Arguments = ProxyArguments<C>;
 
     async fn pre_start(
         &self,
@@ -132,7 +142,11 @@ impl<C: Capability> Actor for Proxy<C> {
         arguments: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let registration = &self.registration;
-        let ProxyArguments { board, reservation } = arguments;
+        let ProxyArguments {
+            board,
+            inbox,
+            reservation,
+        } = arguments;
         let hand = Arc::new(Hand::new(registration.info.name.clone()));
         let (sender, control) = unbounded();
         let parker = Parker::new();
@@ -166,6 +180,8 @@ impl<C: Capability> Actor for Proxy<C> {
         Ok(ProxyState {
             board,
             hand,
+            inbox,
+            spare: Vec::new(),
             orders,
             thread: Some(thread),
             _counted: CountedProxy::new(&registration.pool),
@@ -179,9 +195,7 @@ impl<C: Capability> Actor for Proxy<C> {
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ProxyMessage::Forward(job) => {
-                self.registration.lanes.push(job);
-            }
+            ProxyMessage::Forward => self.forward(state).await,
             ProxyMessage::Command(ProxyCommand::Retire) => {
                 state.orders.give(Control::Retire);
             }
@@ -215,6 +229,23 @@ impl<C: Capability> Actor for Proxy<C> {
 }
 
 impl<C: Capability> Proxy<C> {
+    /// Puts what is in the inbox in line.
+    async fn forward(&self, state: &mut ProxyState<C>) {
+        let lanes = &self.registration.lanes;
+        if lanes.idle().count() == 0 && lanes.permits().taken() > 1 {
+            // No worker waits for these: callers that are about to run may add theirs first.
+            behind_others().await;
+        }
+        let mut jobs = state.inbox.take_all(std::mem::take(&mut state.spare));
+        for (count, job) in (1..).zip(jobs.drain(..)) {
+            lanes.push(job);
+            if count % AT_A_TIME == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        state.spare = jobs;
+    }
+
     fn failure(
         &self,
         outcome: Outcome,
@@ -277,6 +308,20 @@ fn loader<C: Capability>(
         }
         loaded
     }
+}
+
+/// Lets the tasks run that are ready now. Unlike tokio's own `yield_now`, this does not look at
+/// timers and sockets first, which costs a system call.
+async fn behind_others() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Joins a thread that has said that it ends, off the async threads and for a bounded time. The

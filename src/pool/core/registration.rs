@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorRef, MessagingErr, SpawnErr};
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::oneshot;
 
 use super::board::{WorkerBoard, WorkerState};
@@ -19,6 +19,7 @@ use super::capability::Capability;
 use super::error::PoolError;
 use super::events::EventKind;
 use super::ids::{ModelId, WorkerId};
+use super::inbox::{InboxSender, inbox};
 use super::job::Job;
 use super::lanes::Lanes;
 use super::memory::{Direction, MIB, MemoryDemand, MemoryLimit, ModelMemory, Passage, Reservation};
@@ -29,16 +30,18 @@ use super::status::{ModelStatus, QueueStatus, WorkerStatus};
 use super::supervisor::{SupervisorLink, SupervisorMessage};
 use crate::model::{LoaderIn, ModelInfo, ModelSettings};
 
-/// A proxy, and its worker's board.
+/// A proxy, its inbox, and its worker's board.
 pub(crate) struct Route<C: Capability> {
     board: Arc<WorkerBoard>,
-    proxy: ActorRef<ProxyMessage<C>>,
+    inbox: InboxSender<C>,
+    proxy: ActorRef<ProxyMessage>,
 }
 
 impl<C: Capability> Clone for Route<C> {
     fn clone(&self) -> Self {
         Self {
             board: Arc::clone(&self.board),
+            inbox: self.inbox.clone(),
             proxy: self.proxy.clone(),
         }
     }
@@ -159,12 +162,16 @@ impl<C: Capability> Registration<C> {
         let first = fastrand::usize(..);
         for offset in 0..routes.len() {
             let route = &routes[first.wrapping_add(offset) % routes.len()];
-            match route.proxy.send_message(ProxyMessage::Forward(job)) {
-                Ok(()) => return,
+            match route.inbox.put(job) {
+                Ok(false) => return,
+                Ok(true) => {
+                    // A proxy that takes no messages any more is about to end, and what is in its
+                    // inbox goes back into its lane.
+                    drop(route.proxy.send_message(ProxyMessage::Forward));
+                    return;
+                }
                 // That proxy has just died; the next one may not have.
-                Err(MessagingErr::SendErr(ProxyMessage::Forward(returned))) => job = returned,
-                // The mailbox took the job along; dropping it has put it back into its lane.
-                Err(_) => return,
+                Err(returned) => job = returned,
             }
         }
         self.pool.supervisor.submit(self.id, Box::new(job));
@@ -478,8 +485,10 @@ impl<C: Capability> AnyModel for Registration<C> {
             let actor = Proxy {
                 registration: Arc::clone(&self),
             };
+            let (sender, inbox) = inbox();
             let arguments = ProxyArguments {
                 board: Arc::clone(&board),
+                inbox,
                 reservation,
             };
             // Actor names are global to the process and pools are not, so proxies go unnamed.
@@ -495,6 +504,7 @@ impl<C: Capability> AnyModel for Registration<C> {
             };
             let route = Route {
                 board: Arc::clone(&board),
+                inbox: sender,
                 proxy,
             };
             self.update_routes(|routes| routes.push(route.clone()));

@@ -168,7 +168,9 @@ impl Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         let now = Instant::now();
         match event {
-            SupervisionEvent::ActorTerminated(actor, _, reason) => {
+            SupervisionEvent::ActorTerminated(actor, proxy_state, reason) => {
+                // First of all: what is still in its inbox goes back in line.
+                drop(proxy_state);
                 let abandoned = reason.as_deref() == Some(ABANDONED);
                 state.worker_ended(&actor, abandoned, now);
             }

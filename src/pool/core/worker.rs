@@ -118,7 +118,7 @@ pub(crate) struct Seat<C: Capability> {
     pub(crate) control: Receiver<Control>,
     /// Where the thread sleeps when it has nothing to do.
     pub(crate) parker: Parker,
-    pub(crate) proxy: ActorRef<ProxyMessage<C>>,
+    pub(crate) proxy: ActorRef<ProxyMessage>,
     pub(crate) reservation: Option<Reservation>,
     /// What the loader, which runs before the seat is taken, found wrong.
     pub(crate) load_error: Arc<OnceLock<ModelError>>,
