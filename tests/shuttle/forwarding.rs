@@ -30,7 +30,7 @@ impl Mailbox {
 }
 
 #[test]
-fn a_proxy_is_told_of_every_request_and_less_than_once_for_each() {
+fn a_proxy_is_told_of_every_request() {
     explore(3_000, || {
         let rig = Rig::new(8, 1);
         let (sender, own) = inbox();

@@ -113,7 +113,7 @@ impl Rig {
             priority,
             accepted,
             deadline: accepted + Duration::from_secs(3600),
-            span: tracing::Span::none(),
+            span: tracing::Span::none().into(),
             permit,
         });
         (job, answer)

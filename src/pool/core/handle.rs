@@ -291,7 +291,7 @@ impl<C: Capability> Admission<C> {
             priority: self.priority,
             accepted: self.accepted,
             deadline: self.deadline,
-            span,
+            span: span.into(),
             permit: self.permit,
         });
         self.registration.submit(job);

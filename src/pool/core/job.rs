@@ -52,6 +52,15 @@ impl<T> ReplyPort<T> {
     }
 }
 
+/// A request's span. Where nobody listens there is none, and it takes hardly any room.
+pub(crate) struct JobSpan(Option<Box<tracing::Span>>);
+
+impl From<tracing::Span> for JobSpan {
+    fn from(span: tracing::Span) -> Self {
+        Self((!span.is_disabled()).then(|| Box::new(span)))
+    }
+}
+
 /// What a job is made of.
 pub(crate) struct JobParts<C: Capability> {
     pub(crate) id: JobId,
@@ -60,7 +69,7 @@ pub(crate) struct JobParts<C: Capability> {
     pub(crate) priority: Priority,
     pub(crate) accepted: Instant,
     pub(crate) deadline: Instant,
-    pub(crate) span: tracing::Span,
+    pub(crate) span: JobSpan,
     pub(crate) permit: Permit<C>,
 }
 
@@ -89,18 +98,20 @@ struct Inner<C: Capability> {
 /// one that is dropped without any of them (a dead mailbox, an unwinding thread) puts itself back
 /// into its lane, or ends in a typed error where that is no use any more.
 pub(crate) struct Job<C: Capability> {
-    inner: Option<Box<Inner<C>>>,
+    // Not boxed: it would be freed on another thread than it was allocated on, which allocators
+    // are slow at.
+    inner: Option<Inner<C>>,
 }
 
 impl<C: Capability> Job<C> {
     pub(crate) fn new(parts: JobParts<C>) -> Self {
         Self {
-            inner: Some(Box::new(Inner {
+            inner: Some(Inner {
                 parts,
                 kills: 0,
                 in_hand: false,
                 items_sent: 0,
-            })),
+            }),
         }
     }
 
@@ -130,7 +141,7 @@ impl<C: Capability> Job<C> {
     }
 
     pub(crate) fn span(&self) -> Option<&tracing::Span> {
-        self.parts().map(|parts| &parts.span)
+        self.parts().and_then(|parts| parts.span.0.as_deref())
     }
 
     pub(crate) fn waited(&self, now: Instant) -> Duration {
@@ -232,9 +243,11 @@ impl<C: Capability> Job<C> {
         };
         let stats = parts.permit.lanes().stats();
         stats.ended(ending, parts.accepted.elapsed());
-        parts
-            .span
-            .in_scope(|| tracing::trace!(ending = ending.as_str(), "request ended"));
+        let tell = || tracing::trace!(ending = ending.as_str(), "request ended");
+        match &parts.span.0 {
+            Some(span) => span.in_scope(tell),
+            None => tell(),
+        }
         // The permit is free before the caller can know the answer and ask again.
         drop(parts.permit);
         parts.reply.send_last(reply);

@@ -410,11 +410,14 @@ impl<C: Capability> Loop<'_, C> {
         );
         if !span.is_disabled() {
             seat.hand.for_each(|job| {
-                if let Some(request_span) = job.span() {
-                    span.follows_from(request_span);
-                    request_span.in_scope(|| {
-                        tracing::debug!(job = job.id().0, worker = seat.board.id.0, "in step")
-                    });
+                let tell =
+                    || tracing::debug!(job = job.id().0, worker = seat.board.id.0, "in step");
+                match job.span() {
+                    Some(request_span) => {
+                        span.follows_from(request_span);
+                        request_span.in_scope(tell);
+                    }
+                    None => tell(),
                 }
             });
         }
