@@ -2,6 +2,8 @@
 
 #[path = "pool/containers.rs"]
 mod containers;
+#[path = "pool/deadlines.rs"]
+mod deadlines;
 #[path = "pool/devices.rs"]
 mod devices;
 #[path = "pool/draining.rs"]

@@ -5,6 +5,7 @@ mod capability;
 mod catalogue;
 mod compute;
 mod config;
+mod deadline;
 mod drain;
 mod error;
 mod events;

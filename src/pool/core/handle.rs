@@ -1,6 +1,7 @@
 //! What a service holds of a registered model.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use super::capability::Capability;
+use super::deadline::Deadline;
 use super::error::PoolError;
 use super::job::{Job, JobParts, Priority, ReplyPort};
 use super::lanes::Lanes;
@@ -338,14 +340,22 @@ impl<C: Capability> Admission<C> {
         let (deadline, allowed) = (self.deadline, self.allowed);
         let registration = self.submit(request, ReplyPort::Once(reply));
         let mut caller = Caller::of(&*registration.lanes);
+        let mut deadline = Deadline::new(deadline, &registration.spare_timers);
         // The port is closed before the caller is counted as gone: locals go in reverse order.
-        let answered = tokio::time::timeout_at(deadline.into(), answer).await;
-        caller.answered = answered.is_ok();
+        let mut answer = answer;
+        let answered = poll_fn(|context| {
+            if let Poll::Ready(reply) = Pin::new(&mut answer).poll(context) {
+                return Poll::Ready(Some(reply));
+            }
+            deadline.poll(context).map(|()| None)
+        })
+        .await;
+        caller.answered = answered.is_some();
         match answered {
-            Ok(Ok(reply)) => reply,
+            Some(Ok(reply)) => reply,
             // Every job ends with a reply; without one, the pool's runtime itself is going down.
-            Ok(Err(_)) => Err(PoolError::ShuttingDown),
-            Err(_) => Err(PoolError::DeadlineExceeded {
+            Some(Err(_)) => Err(PoolError::ShuttingDown),
+            None => Err(PoolError::DeadlineExceeded {
                 model: registration.info.name.clone(),
                 allowed,
             }),

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::board::{WorkerBoard, WorkerState};
 use super::capability::Capability;
+use super::deadline::SpareTimers;
 use super::error::PoolError;
 use super::events::EventKind;
 use super::ids::{ModelId, WorkerId};
@@ -57,6 +58,7 @@ pub(crate) struct Registration<C: Capability> {
     pub(crate) lanes: Arc<Lanes<C>>,
     pub(crate) pool: Arc<PoolShared>,
     pub(crate) memory: ModelMemory,
+    pub(crate) spare_timers: SpareTimers,
     routes: ArcSwap<Vec<Route<C>>>,
     /// Workers that were told to end and get no more requests, but have not ended yet.
     leaving: Mutex<Vec<Arc<WorkerBoard>>>,
@@ -105,6 +107,7 @@ impl<C: Capability> Registration<C> {
             lanes,
             pool,
             memory,
+            spare_timers: SpareTimers::default(),
             routes: ArcSwap::from_pointee(Vec::new()),
             leaving: Mutex::default(),
             abandoned: Mutex::default(),
