@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 
@@ -159,11 +160,13 @@ impl PoolMetrics {
 
 /// A model's counters, live.
 pub(crate) struct ModelStats {
-    accepted: AtomicU64,
+    // Callers write the one and workers the other for every request: each has a cache line of its
+    // own.
+    accepted: CachePadded<AtomicU64>,
+    endings: CachePadded<[AtomicU64; Ending::ALL.len()]>,
     refused: AtomicU64,
-    endings: [AtomicU64; Ending::ALL.len()],
     redelivered: AtomicU64,
-    steps: AtomicU64,
+    steps: CachePadded<AtomicU64>,
     tokens: Mutex<TokenCounts>,
     loads: AtomicU64,
     worker_failures: AtomicU64,
@@ -231,11 +234,11 @@ impl fmt::Debug for ModelStats {
 impl ModelStats {
     pub(crate) fn new(model: &str) -> Self {
         Self {
-            accepted: AtomicU64::new(0),
+            accepted: CachePadded::default(),
+            endings: CachePadded::default(),
             refused: AtomicU64::new(0),
-            endings: Default::default(),
             redelivered: AtomicU64::new(0),
-            steps: AtomicU64::new(0),
+            steps: CachePadded::default(),
             tokens: Mutex::default(),
             loads: AtomicU64::new(0),
             worker_failures: AtomicU64::new(0),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
+
 use super::capability::Capability;
 use super::lanes::Lanes;
 use super::sync::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +13,8 @@ use super::tenants::Tenant;
 #[derive(Debug)]
 pub(crate) struct Permits {
     capacity: usize,
-    taken: AtomicUsize,
+    /// Written for every request, beside what is only read for it.
+    taken: CachePadded<AtomicUsize>,
     /// Somebody wants to know when the last one is given back.
     watched: AtomicBool,
 }
@@ -20,7 +23,7 @@ impl Permits {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            taken: AtomicUsize::new(0),
+            taken: CachePadded::new(AtomicUsize::new(0)),
             watched: AtomicBool::new(false),
         }
     }
