@@ -30,6 +30,7 @@ const PANEL: usize = 48;
 #[derive(Debug)]
 pub(crate) struct ByteMatrix {
     inputs: usize,
+    #[cfg(feature = "testing")]
     outputs: usize,
     /// For each panel of outputs and each four inputs, the four of each output; outputs are filled up to whole panels
     /// and inputs to whole fours.
@@ -54,6 +55,7 @@ impl ByteMatrix {
         let panels = outputs.div_ceil(PANEL);
         Self {
             inputs,
+            #[cfg(feature = "testing")]
             outputs,
             codes: vec![0; panels * quads(inputs) * PANEL * QUAD],
             scales: vec![0.0; panels * groups(inputs) * 2 * PANEL],

@@ -53,6 +53,7 @@ impl Terms {
 pub(crate) struct TermMatrix {
     terms: Terms,
     inputs: usize,
+    #[cfg(feature = "testing")]
     outputs: usize,
     /// For each panel of outputs, each step of inputs and each term, two tiles side by side.
     tiles: Vec<Tile>,
@@ -69,6 +70,7 @@ impl TermMatrix {
         Self {
             terms,
             inputs,
+            #[cfg(feature = "testing")]
             outputs,
             tiles: vec![Tile::ZERO; count],
         }

@@ -33,6 +33,10 @@ pub(super) fn add_to(
     }
 }
 
+#[expect(
+    clippy::needless_range_loop,
+    reason = "indices with constant bounds are what the compiler unrolls into registers"
+)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn add_tiles(units: &mut Units, part: &Part<'_>, rows: usize, out: &mut [f32]) {
     let (width, groups) = (quads(part.inputs) * QUAD, groups(part.inputs));
@@ -120,6 +124,10 @@ fn floats(values: &[f32; LANES]) -> __m512 {
 }
 
 /// `M` rows by a panel.
+#[expect(
+    clippy::needless_range_loop,
+    reason = "indices with constant bounds are what the compiler unrolls into registers"
+)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn tile<const M: usize>(part: &Part<'_>, row: usize, out: &mut [f32]) {
     let (width, groups) = (quads(part.inputs), groups(part.inputs));

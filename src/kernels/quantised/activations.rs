@@ -27,8 +27,16 @@ pub(crate) struct Block {
     /// The same for each half of the codes.
     pub(crate) half_sums: [f32; 2],
     /// What makes up for levels that are [`RAISED`] in a sum of products with the codes.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "for AVX-512 alone")
+    )]
     pub(crate) correction: i32,
     /// The same for each half of the codes.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "for AVX-512 alone")
+    )]
     pub(crate) half_corrections: [i32; 2],
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 
 use super::description::{Description, DistanceBias, Placement, Positions};
-use super::precision::EncoderPrecision;
 use super::weights::{Layer, Layout, Linear, Norm, Tensors, Weight};
 use crate::kernels::{self, Cpu};
 use crate::models::ModelError;
@@ -15,7 +14,7 @@ use crate::models::checkpoint::{Checkpoint, Entry};
 /// what loading will hold, without reading a weight.
 pub(super) struct Builder<'a> {
     pub(super) cpu: Cpu,
-    /// Of the linear layers.
+    /// Of the linear layers; floats, unless it is set.
     pub(super) layout: Layout,
     checkpoint: &'a Checkpoint,
     /// What stands before every name of the part that is built, such as "bert.".
@@ -32,7 +31,7 @@ impl<'a> Builder<'a> {
     pub(super) fn new(cpu: Cpu, checkpoint: &'a Checkpoint, measure: bool) -> Self {
         Self {
             cpu,
-            layout: Layout::of(cpu, EncoderPrecision::default()),
+            layout: Layout::Floats,
             checkpoint,
             prefix: String::new(),
             measure,

@@ -17,7 +17,9 @@ use crate::models::checkpoint::Checkpoint;
 use crate::models::diffusion::{ClipText, ClipTextConfig, Vae, VaeConfig};
 use crate::models::fields::Fields;
 use crate::models::tensors::{TensorSource, Weights};
-use crate::models::{DiffusionOptions, EncoderFolder, EncoderWeights, ModelError, files};
+use crate::models::{
+    DiffusionOptions, EncoderFolder, EncoderPrecision, EncoderWeights, ModelError, files,
+};
 use crate::pool::capabilities::text_to_image::{DiffusionDescription, GuidanceKind};
 
 const INDEX: &str = "model_index.json";
@@ -145,7 +147,9 @@ impl FluxFolder {
         let vae_files = Checkpoint::open_variant(&root.join("vae"), STEM)?;
         let clip = ClipTextConfig::read("text_encoder", &read_config(&root, "text_encoder")?)?;
         let clip_files = Checkpoint::open_variant(&root.join("text_encoder"), "model")?;
-        let t5 = EncoderFolder::open(root.join("text_encoder_2"))?;
+        // Its vectors are far from unit length, and conditions that are off add up over the steps.
+        let t5 = root.join("text_encoder_2");
+        let t5 = EncoderFolder::open_with(t5, EncoderPrecision::F32Exact)?;
 
         let agree = |file: &str, field: &str, found: usize, wanted: usize| match found == wanted {
             true => Ok(()),
