@@ -2,9 +2,9 @@
 //!
 //! One term has 8 bits of precision. Two have 16: the second is what the first leaves over. Of two floats of two terms
 //! three products are added up, the fourth being as small as what two terms leave over: of the magnitudes that go into
-//! a result, at most 2⁻¹⁴ is lost, and some 2⁻¹⁸ in the mean ("bf16x3": Henry, Tang, Heinecke 2019, "Leveraging the bfloat16 artificial intelligence
-//! datatype for higher-precision computations"). Where a processor multiplies such terms sixteen times as fast as floats,
-//! that is the fastest way to multiply floats too.
+//! a result, at most 2⁻¹⁴ is lost ("bf16x3": Henry, Tang and Heinecke 2019, "Leveraging the bfloat16 Artificial
+//! Intelligence Datatype For Higher-Precision Computations"). Where a processor multiplies such terms sixteen times as
+//! fast as floats, that is the fastest way to multiply floats too.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
