@@ -55,12 +55,6 @@ impl<C: Capability> Hand<C> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called with the places locked, so nothing is lost between look and change.
-    fn count_held(&self, change: impl FnOnce(usize) -> usize) {
-        let held = change(self.held.load(Ordering::Relaxed));
-        self.held.store(held, Ordering::Release);
-    }
-
     /// Takes a job up; a hand that is closed gives it back.
     pub(crate) fn put(&self, mut job: Job<C>) -> Result<Slot, Job<C>> {
         let mut places = self.lock();
@@ -69,7 +63,7 @@ impl<C: Capability> Hand<C> {
             return Err(job);
         }
         job.take_in_hand();
-        self.count_held(|held| held + 1);
+        self.held.fetch_add(1, Ordering::AcqRel);
         if let Some(free) = places.free.pop() {
             places.jobs[free] = Some(job);
             return Ok(Slot(free));
@@ -82,7 +76,7 @@ impl<C: Capability> Hand<C> {
         let mut places = self.lock();
         let job = places.jobs.get_mut(slot.0)?.take()?;
         places.free.push(slot.0);
-        self.count_held(|held| held - 1);
+        self.held.fetch_sub(1, Ordering::AcqRel);
         Some(job)
     }
 
@@ -166,7 +160,7 @@ impl<C: Capability> Hand<C> {
             }
         }
         places.free.extend(dead.iter().map(|(slot, _)| slot.0));
-        self.count_held(|held| held - dead.len());
+        self.held.fetch_sub(dead.len(), Ordering::AcqRel);
         drop(places);
         dead.into_iter()
             .map(|(slot, job)| {

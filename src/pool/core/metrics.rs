@@ -30,7 +30,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 
@@ -160,13 +159,11 @@ impl PoolMetrics {
 
 /// A model's counters, live.
 pub(crate) struct ModelStats {
-    // Callers write the one and workers the other for every request: each has a cache line of its
-    // own.
-    accepted: CachePadded<AtomicU64>,
-    endings: CachePadded<[AtomicU64; Ending::ALL.len()]>,
+    accepted: AtomicU64,
     refused: AtomicU64,
+    endings: [AtomicU64; Ending::ALL.len()],
     redelivered: AtomicU64,
-    steps: CachePadded<AtomicU64>,
+    steps: AtomicU64,
     tokens: Mutex<TokenCounts>,
     loads: AtomicU64,
     worker_failures: AtomicU64,
@@ -234,11 +231,11 @@ impl fmt::Debug for ModelStats {
 impl ModelStats {
     pub(crate) fn new(model: &str) -> Self {
         Self {
-            accepted: CachePadded::default(),
-            endings: CachePadded::default(),
+            accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            endings: Default::default(),
             redelivered: AtomicU64::new(0),
-            steps: CachePadded::default(),
+            steps: AtomicU64::new(0),
             tokens: Mutex::default(),
             loads: AtomicU64::new(0),
             worker_failures: AtomicU64::new(0),

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use crossbeam_utils::CachePadded;
-
 use super::capability::Capability;
 use super::lanes::Lanes;
 use super::sync::{AtomicBool, AtomicUsize, Ordering};
@@ -13,8 +11,7 @@ use super::tenants::Tenant;
 #[derive(Debug)]
 pub(crate) struct Permits {
     capacity: usize,
-    /// Written for every request, beside what is only read for it.
-    taken: CachePadded<AtomicUsize>,
+    taken: AtomicUsize,
     /// Somebody wants to know when the last one is given back.
     watched: AtomicBool,
 }
@@ -23,7 +20,7 @@ impl Permits {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            taken: CachePadded::new(AtomicUsize::new(0)),
+            taken: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
         }
     }

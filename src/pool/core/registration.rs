@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use crossbeam_utils::CachePadded;
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::sync::oneshot;
@@ -59,8 +58,7 @@ pub(crate) struct Registration<C: Capability> {
     pub(crate) lanes: Arc<Lanes<C>>,
     pub(crate) pool: Arc<PoolShared>,
     pub(crate) memory: ModelMemory,
-    /// Written for every request, beside what is only read for it.
-    pub(crate) spare_timers: CachePadded<SpareTimers>,
+    pub(crate) spare_timers: SpareTimers,
     routes: ArcSwap<Vec<Route<C>>>,
     /// Workers that were told to end and get no more requests, but have not ended yet.
     leaving: Mutex<Vec<Arc<WorkerBoard>>>,
@@ -109,7 +107,7 @@ impl<C: Capability> Registration<C> {
             lanes,
             pool,
             memory,
-            spare_timers: CachePadded::default(),
+            spare_timers: SpareTimers::default(),
             routes: ArcSwap::from_pointee(Vec::new()),
             leaving: Mutex::default(),
             abandoned: Mutex::default(),
@@ -164,13 +162,9 @@ impl<C: Capability> Registration<C> {
     pub(crate) fn submit(&self, mut job: Job<C>) {
         let routes = self.routes.load();
         // Chance spreads callers over the proxies as well as turns would, and shares no counter.
-        let first = if routes.is_empty() {
-            0
-        } else {
-            fastrand::usize(..routes.len())
-        };
-        let (before, from) = routes.split_at(first);
-        for route in from.iter().chain(before) {
+        let first = fastrand::usize(..);
+        for offset in 0..routes.len() {
+            let route = &routes[first.wrapping_add(offset) % routes.len()];
             match route.inbox.put(job) {
                 Ok(false) => return,
                 Ok(true) => {
