@@ -149,6 +149,33 @@ fn the_breaker_opens_at_max_failures_and_lets_one_trial_through() {
 }
 
 #[test]
+fn a_trial_stands_in_for_what_crashed_before_it() {
+    let mut world = World::new(800, config());
+    world.model(A.0, plan(100));
+    world.queue(A, 1);
+    let cold = |worker| Did::Start(A, w(worker), StartReason::ColdStart);
+    assert_eq!(world.decide(), [cold(1), cold(2)]);
+    // One of them is still loading when the others have opened the breaker, and when it has cooled.
+    for crashes in [1, 3, 4] {
+        world.ready(w(crashes));
+        world.exit(w(crashes), Exit::Crashed);
+        world.now += ms(1000);
+        world.decide();
+    }
+    assert!(world.policy.retry_after(A, world.now).is_some());
+    world.at(ms(70_000));
+    assert_eq!(world.decide(), []);
+    world.ready(w(2));
+    world.exit(w(2), Exit::Crashed);
+    world.now += ms(50);
+    assert_eq!(world.decide(), [Did::Start(A, w(5), StartReason::Trial)]);
+
+    world.ready(w(5));
+    world.idle(w(5));
+    assert_eq!(world.decide(), [], "it is what replaces the one that crashed");
+}
+
+#[test]
 fn failures_are_forgotten_after_the_window() {
     let mut world = World::new(800, config());
     world.model(A.0, plan(300));

@@ -237,7 +237,7 @@ impl StateMachineTest for PolicyAndLedger {
 
 prop_state_machine! {
     #![proptest_config(ProptestConfig {
-        cases: 3_000,
+        cases: 5_000,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -313,6 +313,8 @@ impl Policy {
             Some(_) => {
                 model.breaker = Breaker::Closed;
                 model.failures.clear();
+                // The trial stands in for one that crashed while the breaker was half open.
+                model.to_replace = 0;
             }
             None => model.breaker = Breaker::HalfOpen { trial: None },
         }
