@@ -23,6 +23,7 @@ mod linear;
 mod matrix;
 mod piece;
 mod quantised;
+mod rows;
 mod team;
 mod terms;
 mod tiles;

@@ -22,6 +22,8 @@ mod lifecycle;
 mod memory;
 #[path = "pool/overload.rs"]
 mod overload;
+#[path = "pool/preparing.rs"]
+mod preparing;
 #[path = "pool/pressure.rs"]
 mod pressure;
 #[path = "pool/replacing.rs"]

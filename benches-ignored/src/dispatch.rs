@@ -6,7 +6,7 @@
 //! so that whatever else the machine does meets all of them alike.
 
 mod bare;
-mod mailbox;
+pub(crate) mod mailbox;
 pub(crate) mod pooled;
 mod report;
 pub(crate) mod round;
@@ -28,7 +28,7 @@ const WORKERS: usize = 2;
 /// Threads of the tokio runtime that the callers and the actors share.
 const RUNTIME_THREADS: usize = 2;
 /// How many requests the threads of `batched` and of the pool take into one step.
-const STEP_LIMIT: usize = 64;
+pub(crate) const STEP_LIMIT: usize = 64;
 /// The longest that a contender is warmed up for.
 const WARM_UP: Duration = Duration::from_millis(500);
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use modelpool::pool::core::{ModelHandle, Pool, PoolConfig};
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 use crate::Failure;
 use crate::arguments::Arguments;
+use crate::dispatch::mailbox::Mailbox;
 use crate::dispatch::pooled::{Echo, spec};
-use crate::dispatch::{Contender, round};
+use crate::dispatch::{Contender, STEP_LIMIT, round};
 use crate::environment::Environment;
 use crate::neighbours::Neighbours;
 use crate::results::Page;
@@ -29,16 +31,27 @@ struct Report {
     tables: Vec<Table>,
 }
 
-/// The models that are asked, in turn.
-#[derive(Clone)]
-struct Asked(Arc<[ModelHandle<Echo>]>);
+/// Models, or what takes their place, that are asked in turn.
+struct Asked<T>(Arc<[T]>);
 
-impl Contender for Asked {
+impl<T> Clone for Asked<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Contender> Contender for Asked<T> {
     async fn ask(&self, request: u64) -> Result<u64, Failure> {
         // The upper half tells the caller, the lower half counts: neighbours ask neighbours.
         let turn = (request >> 32) + (request & u64::from(u32::MAX));
         let models = self.0.len() as u64;
-        Ok(self.0[(turn % models) as usize].ask(request).await?)
+        self.0[(turn % models) as usize].ask(request).await
+    }
+}
+
+impl Contender for ModelHandle<Echo> {
+    async fn ask(&self, request: u64) -> Result<u64, Failure> {
+        Ok(Self::ask(self, request).await?)
     }
 }
 
@@ -90,6 +103,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let all = pools.iter().map(contender).collect();
         tables.push(turns::take(title, UNIT, turns, &mut neighbours, all)?);
     }
+    tables.push(beside_mailboxes(
+        &runtime,
+        &pools[pools.len() - 1].1.1,
+        (time, turns),
+        &mut neighbours,
+    )?);
     for (_, (pool, _)) in &pools {
         runtime.block_on(pool.shutdown(Duration::from_secs(5)));
     }
@@ -100,6 +119,34 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         tables,
     };
     report.page().publish(arguments.keep_results())
+}
+
+/// What it costs to ask as many models in turn as there are mailboxes with a thread behind each.
+fn beside_mailboxes(
+    runtime: &Runtime,
+    models: &[ModelHandle<Echo>],
+    (time, turns): (Duration, usize),
+    neighbours: &mut Neighbours,
+) -> Result<Table, Failure> {
+    let mailboxes = runtime.block_on(async {
+        let mut mailboxes = Vec::with_capacity(models.len());
+        for _ in models {
+            mailboxes.push(Mailbox::start(1, STEP_LIMIT).await?);
+        }
+        Ok::<_, Failure>(mailboxes)
+    })?;
+    let (models, mailboxes) = (Asked(models.into()), Asked(mailboxes.into()));
+    let count = models.0.len();
+    let contenders = vec![
+        turns::Contender::ours(with_unit(count, "model"), || {
+            runtime.block_on(cost(&models, SOME_CALLERS, time))
+        }),
+        turns::Contender::peer(with_unit(count, "mailbox"), || {
+            runtime.block_on(cost(&mailboxes, SOME_CALLERS, time))
+        }),
+    ];
+    let title = "models beside bare mailboxes, all asked in turn";
+    turns::take(title, UNIT, turns, neighbours, contenders)
 }
 
 const UNIT: &str = "CPU µs per request";
@@ -123,13 +170,18 @@ async fn pool_of(models: usize, workers: usize) -> Result<(Pool, Vec<ModelHandle
 }
 
 /// CPU time of the whole process for one request, in µs.
-async fn cost(asked: &Asked, callers: usize, time: Duration) -> Result<f64, Failure> {
+async fn cost(asked: &impl Contender, callers: usize, time: Duration) -> Result<f64, Failure> {
     let round = round::run(asked, callers, time, &mut Neighbours::watch()?).await?;
     Ok(round.cpu_micros_per_request)
 }
 
 fn with_unit(count: usize, unit: &str) -> String {
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+    let ending = match unit {
+        _ if count == 1 => "",
+        "mailbox" => "es",
+        _ => "s",
+    };
+    format!("{count} {unit}{ending}")
 }
 
 impl Report {
@@ -142,13 +194,15 @@ impl Report {
              runtime, rounds of {seconds} s). First with more and more callers; then {SOME_CALLERS} \
              callers, more and more models registered and loaded, one worker each: one model is \
              asked, or all in turn. Where each request goes to another thread than the last, none \
-             can be taken along with another; that is what the last table shows.\n\n\
+             can be taken along with another, and each wakes a thread; that is what the third table shows. \
+             The last sets it beside what the same costs without a pool: as many ractor actors, each with a channel to a \
+             thread of its own.\n\n\
              {environment}\n{tables}",
             seconds = self.round_seconds,
             environment = self.environment.to_markdown(),
             tables = tables.join("\n"),
         );
-        let ends = ["callers", "one-asked", "all-asked"];
+        let ends = ["callers", "one-asked", "all-asked", "mailboxes"];
         let plots = ends.into_iter().zip(self.tables.iter().map(Table::plot));
         Page {
             name: "scale",

@@ -13,6 +13,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::Cpu;
+use super::rows::RowPart;
 use super::tiles::{ROW_BYTES, SIDE, Units};
 #[cfg(target_arch = "x86_64")]
 use super::vnni::Vnni;
@@ -182,7 +183,7 @@ impl Part<'_> {
             return;
         }
         let _ = units;
-        portable::add_to(cpu, self, rows, out);
+        self.make_all(cpu, rows, out);
     }
 }
 

@@ -27,6 +27,8 @@ use super::piece::{PIECE, Piece};
 #[cfg(target_arch = "x86_64")]
 use super::vnni::Vnni;
 use super::{Cpu, GgmlType};
+#[cfg(target_arch = "x86_64")]
+use compiled::{WithForm, Work};
 use strip::{Refusal, STRIP, Strip};
 
 /// Rows that are multiplied together: two strips.
@@ -133,15 +135,36 @@ impl Quantised {
         let first = first * (UNIT / STRIP);
         #[cfg(target_arch = "x86_64")]
         if let Some(vnni) = Vnni::of(cpu) {
-            vnni::multiply(vnni, self, x, first, rows);
-            return;
+            return self.multiply_by(vnni, x, first, rows);
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(simd) = cpu.avx2() {
-            avx2::multiply(simd, self, x, first, rows);
-            return;
+            return self.multiply_by(simd, x, first, rows);
         }
         let _ = cpu;
         portable::multiply(self, x, first, rows);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn multiply_by<'a, 'b, T>(
+        &'a self,
+        token: T,
+        x: &'a [Block],
+        first: usize,
+        rows: &'a mut [&'b mut [f32]],
+    ) where
+        Work<'a, 'b, T>: WithForm,
+    {
+        let work = Work {
+            token,
+            matrix: self,
+            x,
+            first,
+            rows,
+        };
+        // No type has another form.
+        if let Err(work) = self.form.run(work) {
+            portable::multiply(self, work.x, first, work.rows);
+        }
     }
 }

@@ -15,6 +15,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::Cpu;
+use super::rows::RowPart;
 use super::tiles::{HALVES, Product, SIDE, Tile, Units};
 
 /// Inputs of a step.
@@ -200,7 +201,7 @@ impl Part<'_> {
             avx512.write(self, rows, out);
             return;
         }
-        portable::write(cpu, self, rows, out);
+        self.make_all(cpu, rows, out);
     }
 
     fn write_by(&self, units: &mut Units, cpu: Cpu, rows: usize, out: &mut [f32]) {

@@ -172,7 +172,11 @@ fn a_trial_stands_in_for_what_crashed_before_it() {
 
     world.ready(w(5));
     world.idle(w(5));
-    assert_eq!(world.decide(), [], "it is what replaces the one that crashed");
+    assert_eq!(
+        world.decide(),
+        [],
+        "it is what replaces the one that crashed"
+    );
 }
 
 #[test]

@@ -40,14 +40,14 @@ impl Actor for Forwarder {
 
 /// Sends to the forwarders in turn.
 #[derive(Clone)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     forwarders: Arc<[ActorRef<Message>]>,
     next: Arc<AtomicUsize>,
 }
 
 impl Mailbox {
     /// Starts the threads as [`Bare::start`] does, and an actor for each.
-    pub(super) async fn start(workers: usize, step_limit: usize) -> Result<Self, Failure> {
+    pub(crate) async fn start(workers: usize, step_limit: usize) -> Result<Self, Failure> {
         let bare = Bare::start(workers, step_limit)?;
         let mut forwarders = Vec::new();
         for _ in 0..workers {

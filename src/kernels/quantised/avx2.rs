@@ -12,9 +12,8 @@ use std::marker::PhantomData;
 use pulp::x86::V3;
 use pulp::{NullaryFnOnce, cast};
 
-use super::Quantised;
 use super::activations::Block;
-use super::compiled::{CodeForm, ScaleForm, WithForm};
+use super::compiled::{CodeForm, ScaleForm, WithForm, Work};
 use super::strip::{STRIP, Strip};
 
 /// Steps of four columns in a block.
@@ -22,45 +21,15 @@ const STEPS: usize = 8;
 /// Bytes of a register.
 const REGISTER: usize = 32;
 
-/// See [`Quantised::multiply`]; `first` is a strip.
-pub(super) fn multiply(
-    simd: V3,
-    matrix: &Quantised,
-    x: &[Block],
-    first: usize,
-    rows: &mut [&mut [f32]],
-) {
-    let work = Work {
-        simd,
-        matrix,
-        x,
-        first,
-        rows,
-    };
-    // No type has another form.
-    if let Err(work) = matrix.form.run(work) {
-        super::portable::multiply(matrix, work.x, first, work.rows);
-    }
-}
-
-/// What [`multiply`] is to do.
-struct Work<'a, 'b> {
-    simd: V3,
-    matrix: &'a Quantised,
-    x: &'a [Block],
-    first: usize,
-    rows: &'a mut [&'b mut [f32]],
-}
-
-impl WithForm for Work<'_, '_> {
+impl WithForm for Work<'_, '_, V3> {
     fn run<C: CodeForm, S: ScaleForm>(self) {
-        let simd = self.simd;
+        let simd = self.token;
         simd.vectorize(Formed::<C, S>(self, PhantomData));
     }
 }
 
 /// Work on a matrix of a given form.
-struct Formed<'a, 'b, C, S>(Work<'a, 'b>, PhantomData<(C, S)>);
+struct Formed<'a, 'b, C, S>(Work<'a, 'b, V3>, PhantomData<(C, S)>);
 
 impl<C: CodeForm, S: ScaleForm> NullaryFnOnce for Formed<'_, '_, C, S> {
     type Output = ();
@@ -68,7 +37,7 @@ impl<C: CodeForm, S: ScaleForm> NullaryFnOnce for Formed<'_, '_, C, S> {
     #[inline(always)]
     fn call(self) {
         let Work {
-            simd,
+            token: simd,
             matrix,
             x,
             first,

@@ -2,6 +2,8 @@
 
 use crate::kernels::piece::Levels;
 
+use super::Quantised;
+use super::activations::Block;
 use super::form::{Codes, Form, Scales};
 
 /// How codes are stored, and what they stand for.
@@ -84,6 +86,16 @@ impl<const PARTS: usize, const MINIMUMS: bool> ScaleForm for Steps<PARTS, MINIMU
 /// Work on matrices that is compiled for each form.
 pub(super) trait WithForm {
     fn run<C: CodeForm, S: ScaleForm>(self);
+}
+
+/// A product that is to be made with the instructions that a `T` shows to be there; see [`Quantised::multiply`].
+pub(super) struct Work<'a, 'b, T> {
+    pub(super) token: T,
+    pub(super) matrix: &'a Quantised,
+    pub(super) x: &'a [Block],
+    /// A strip.
+    pub(super) first: usize,
+    pub(super) rows: &'a mut [&'b mut [f32]],
 }
 
 impl Form {

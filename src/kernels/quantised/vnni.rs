@@ -19,7 +19,7 @@ use crate::kernels::vnni::Vnni;
 
 use super::Quantised;
 use super::activations::Block;
-use super::compiled::{CodeForm, ScaleForm, WithForm};
+use super::compiled::{CodeForm, ScaleForm, WithForm, Work};
 use super::strip::{STRIP, Strip};
 
 /// Steps of four columns in a block.
@@ -27,37 +27,7 @@ const STEPS: usize = 8;
 /// Rows of two strips.
 const LANES: usize = 2 * STRIP;
 
-/// See [`Quantised::multiply`]; `first` is a strip.
-pub(super) fn multiply(
-    vnni: Vnni,
-    matrix: &Quantised,
-    x: &[Block],
-    first: usize,
-    rows: &mut [&mut [f32]],
-) {
-    let work = Work {
-        _vnni: vnni,
-        matrix,
-        x,
-        first,
-        rows,
-    };
-    // No type has another form.
-    if let Err(work) = matrix.form.run(work) {
-        super::portable::multiply(matrix, work.x, first, work.rows);
-    }
-}
-
-/// What [`multiply`] is to do.
-struct Work<'a, 'b> {
-    _vnni: Vnni,
-    matrix: &'a Quantised,
-    x: &'a [Block],
-    first: usize,
-    rows: &'a mut [&'b mut [f32]],
-}
-
-impl WithForm for Work<'_, '_> {
+impl WithForm for Work<'_, '_, Vnni> {
     fn run<C: CodeForm, S: ScaleForm>(self) {
         // SAFETY: a `Vnni` exists only where the features that the function is compiled for were found.
         #[allow(unsafe_code)]

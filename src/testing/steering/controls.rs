@@ -157,7 +157,6 @@ impl Controls {
                 return Err(ModelError::Other(format!("told to fail at {point:?}")));
             }
             // Reached only in tests that ask for it: it is what they contain.
-            // What a test has asked for.
             Act::Panic => panic!("told to panic at {point:?}"),
             Act::Wait => self.wait(point, Some(FORGOTTEN)),
             Act::Hang => self.wait(point, None),
