@@ -21,6 +21,7 @@ mod halves;
 mod heads;
 mod linear;
 mod matrix;
+mod pages;
 mod piece;
 mod quantised;
 mod rows;
@@ -50,6 +51,7 @@ pub(crate) use group_norm::GroupNorm;
 pub(crate) use heads::Heads;
 pub(crate) use linear::{LinearScratch, linear};
 pub(crate) use matrix::{Matrix, MatrixError};
+pub(crate) use pages::prefer_large_pages;
 pub(crate) use team::Team;
 pub(crate) use terms::{TermMatrix, TermRows, Terms};
 

@@ -6,6 +6,8 @@ mod blocks;
 mod bytes;
 #[path = "kernels/fused.rs"]
 mod fused;
+#[path = "kernels/pages.rs"]
+mod pages;
 #[path = "kernels/pictures.rs"]
 mod pictures;
 #[path = "kernels/products.rs"]

@@ -13,6 +13,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::Cpu;
+use super::pages::prefer_large_pages;
 use super::rows::RowPart;
 use super::tiles::{ROW_BYTES, SIDE, Units};
 #[cfg(target_arch = "x86_64")]
@@ -54,11 +55,13 @@ impl ByteMatrix {
     /// An empty one, to be filled with [`ByteMatrix::put`].
     pub(crate) fn new(inputs: usize, outputs: usize) -> Self {
         let panels = outputs.div_ceil(PANEL);
+        let mut codes = vec![0; panels * quads(inputs) * PANEL * QUAD];
+        prefer_large_pages(&mut codes);
         Self {
             inputs,
             #[cfg(feature = "testing")]
             outputs,
-            codes: vec![0; panels * quads(inputs) * PANEL * QUAD],
+            codes,
             scales: vec![0.0; panels * groups(inputs) * 2 * PANEL],
         }
     }

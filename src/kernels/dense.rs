@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::Cpu;
 use super::gemm::{Packed, gemm, pack_transposed, packed_len, panel_width};
+use super::pages::prefer_large_pages;
 
 /// Pieces of work for each thread.
 const PIECES: usize = 2;
@@ -24,6 +25,7 @@ impl Dense {
     /// Lays out a row-major matrix.
     pub(crate) fn pack(cpu: Cpu, outputs: usize, inputs: usize, weight: &[f32]) -> Self {
         let mut panels = vec![0.0; packed_len(cpu, inputs, outputs)];
+        prefer_large_pages(&mut panels);
         pack_transposed(
             cpu,
             &mut panels,

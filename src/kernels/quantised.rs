@@ -23,6 +23,7 @@ pub(crate) use form::Form;
 use rayon::prelude::*;
 
 use super::halves::Raise;
+use super::pages::prefer_large_pages;
 use super::piece::{PIECE, Piece};
 #[cfg(target_arch = "x86_64")]
 use super::vnni::Vnni;
@@ -67,6 +68,7 @@ impl Quantised {
             data: vec![0; strips * form.strip_bytes(columns / PIECE) + LINE],
             start: 0,
         };
+        prefer_large_pages(&mut packed.data);
         packed.start = packed.data.as_ptr().align_offset(LINE).min(LINE);
         match packed.fill(cpu, kind, row_bytes, bytes) {
             Err(Refusal::TooLarge) => {

@@ -15,6 +15,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::Cpu;
+use super::pages::prefer_large_pages;
 use super::rows::RowPart;
 use super::tiles::{HALVES, Product, SIDE, Tile, Units};
 
@@ -68,12 +69,15 @@ impl TermMatrix {
     /// An empty one, to be filled with [`TermMatrix::put`].
     pub(crate) fn new(terms: Terms, inputs: usize, outputs: usize) -> Self {
         let count = outputs.div_ceil(PANEL) * steps(inputs) * 2 * terms.count();
+        let mut tiles = Vec::with_capacity(count);
+        prefer_large_pages(tiles.spare_capacity_mut());
+        tiles.resize(count, Tile::ZERO);
         Self {
             terms,
             inputs,
             #[cfg(feature = "testing")]
             outputs,
-            tiles: vec![Tile::ZERO; count],
+            tiles,
         }
     }
 
@@ -100,6 +104,7 @@ impl TermMatrix {
                     true => lines.next().unwrap_or_default(),
                     false => &[],
                 }),
+                count,
                 column,
                 tiles: &mut self.tiles[panel..],
                 side: output % PANEL / SIDE,
@@ -388,6 +393,8 @@ fn value(bits: u16) -> f32 {
 struct Put<'a> {
     terms: Terms,
     lines: [&'a [f32]; SIDE],
+    /// How many of them there are.
+    count: usize,
     column: usize,
     tiles: &'a mut [Tile],
     side: usize,
@@ -405,17 +412,30 @@ impl WithSimd for Put<'_> {
                 let terms = self.terms.count();
                 for step in 0..steps(self.inputs) {
                     let tiles = &mut self.tiles[step * 2 * terms..][..2 * terms];
-                    let columns = (self.column..SIDE).zip(&self.lines);
-                    for (column, line) in columns.filter(|(_, line)| !line.is_empty()) {
-                        let from = step * STEP;
-                        let to = self.inputs.min(from + STEP);
-                        for (place, x) in line[from..to].iter().enumerate() {
-                            let mut rest = *x;
-                            for term in 0..terms {
-                                let bits = nearest(rest);
-                                rest -= value(bits);
-                                let row = &mut tiles[2 * term + self.side].0[place / 2];
-                                row[2 * column + place % 2] = bits;
+                    let from = step * STEP;
+                    let to = self.inputs.min(from + STEP);
+                    // A column's values lie far apart in a tile: they are made side by side first.
+                    let mut split = [[[0_u16; STEP]; SIDE]; 2];
+                    for (column, line) in self.lines.iter().enumerate() {
+                        let mut rest = [0.0; STEP];
+                        match line.get(from..to) {
+                            Some(values) => rest[..values.len()].copy_from_slice(values),
+                            None => continue,
+                        }
+                        for split in split.iter_mut().take(terms) {
+                            for (half, rest) in split[column].iter_mut().zip(&mut rest) {
+                                *half = nearest(*rest);
+                                *rest -= value(*half);
+                            }
+                        }
+                    }
+                    let columns = self.column..SIDE.min(self.column + self.count);
+                    for (term, split) in split.iter().take(terms).enumerate() {
+                        let tile = &mut tiles[2 * term + self.side].0;
+                        for (pair, row) in tile.iter_mut().enumerate() {
+                            for (column, halves) in columns.clone().zip(split) {
+                                row[2 * column] = halves[2 * pair];
+                                row[2 * column + 1] = halves[2 * pair + 1];
                             }
                         }
                     }

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use super::files;
+use crate::kernels::prefer_large_pages;
 use crate::models::ModelError;
 
 const FORMAT: &str = "safetensors file";
@@ -29,6 +30,8 @@ const CACHED_VALUES: usize = 1 << 16;
 
 /// How many values of a large tensor each thread reads in turn.
 const PARALLEL_VALUES: usize = 1 << 18;
+/// Rows that layouts put side by side: to read fewer of them at a time would write to the same places again.
+const ROWS_SIDE_BY_SIDE: usize = 48;
 
 /// One tensor's entry in a header.
 #[derive(Debug, Clone)]
@@ -181,21 +184,10 @@ impl Checkpoint {
 
     /// Reads a tensor as `f32`, all of them finite.
     pub(super) fn read(&self, name: &str, entry: &Entry) -> Result<Vec<f32>, ModelError> {
-        let mut values = Vec::new();
-        self.read_to(name, entry, &mut values)?;
-        Ok(values)
-    }
-
-    /// The same, in place of what `values` held.
-    pub(super) fn read_to(
-        &self,
-        name: &str,
-        entry: &Entry,
-        values: &mut Vec<f32>,
-    ) -> Result<(), ModelError> {
         self.check_dtype(name, entry)?;
-        values.resize(entry.values(), 0.0);
-        require_finite(name, self.read_values(entry, 0, values)?)
+        let mut values = vec![0.0; entry.values()];
+        require_finite(name, self.read_values(entry, 0, &mut values)?)?;
+        Ok(values)
     }
 
     /// The same of a large tensor: the threads that rayon has where this is called read it side by side.
@@ -206,6 +198,7 @@ impl Checkpoint {
     ) -> Result<Vec<f32>, ModelError> {
         self.check_dtype(name, entry)?;
         let mut values = vec![0.0; entry.values()];
+        prefer_large_pages(&mut values);
         let parts: Vec<Result<bool, ModelError>> = values
             .par_chunks_mut(PARALLEL_VALUES)
             .enumerate()
@@ -226,23 +219,34 @@ impl Checkpoint {
         values: &mut [f32],
     ) -> Result<bool, ModelError> {
         let mut reader = self.reader(entry, first as u64 * entry.width())?;
-        let mut bytes = Vec::new();
         let mut finite = true;
         for part in values.chunks_mut(CACHED_VALUES) {
-            match entry.dtype.as_str() {
-                "F32" => reader.floats(part)?,
-                "F16" => reader.widened(&mut bytes, part, |word| {
-                    half::f16::from_le_bytes(word).to_f32()
-                })?,
-                "BF16" => reader.widened(&mut bytes, part, |word| {
-                    half::bf16::from_le_bytes(word).to_f32()
-                })?,
-                // The caller has seen to it that there is no other.
-                _ => reader.widened(&mut bytes, part, |word| f64::from_le_bytes(word) as f32)?,
-            }
-            finite &= are_finite(part);
+            finite &= reader.values(&entry.dtype, part)?;
         }
         Ok(finite)
+    }
+
+    /// Reads a tensor of rows, all of them finite, a few at a time: what is made of them is made while they are in the
+    /// caches. `take` is given the number of the first and, in `buffer`, as many as were read.
+    pub(super) fn read_rows(
+        &self,
+        name: &str,
+        entry: &Entry,
+        columns: usize,
+        buffer: &mut Vec<f32>,
+        mut take: impl FnMut(usize, &[f32]),
+    ) -> Result<(), ModelError> {
+        self.check_dtype(name, entry)?;
+        let columns = columns.max(1);
+        let rows = entry.values() / columns;
+        let at_once = (CACHED_VALUES / columns).next_multiple_of(ROWS_SIDE_BY_SIDE);
+        let mut reader = self.reader(entry, 0)?;
+        for first in (0..rows).step_by(at_once.max(ROWS_SIDE_BY_SIDE)) {
+            buffer.resize(at_once.min(rows - first) * columns, 0.0);
+            require_finite(name, reader.values(&entry.dtype, buffer)?)?;
+            take(first, buffer);
+        }
+        Ok(())
     }
 
     /// Reads a tensor's bytes from `offset` on.
@@ -251,7 +255,8 @@ impl Checkpoint {
         let (mut file, _) = files::open(path)?;
         file.seek(SeekFrom::Start(entry.begin + offset))
             .map_err(|source| files::unreadable(path, source))?;
-        Ok(Reader { file, path })
+        let bytes = Vec::new();
+        Ok(Reader { file, path, bytes })
     }
 }
 
@@ -270,6 +275,8 @@ impl Entry {
 struct Reader<'a> {
     file: File,
     path: &'a Path,
+    /// What was read that is not a 32-bit float.
+    bytes: Vec<u8>,
 }
 
 impl Reader<'_> {
@@ -301,16 +308,29 @@ impl Reader<'_> {
 
     fn widened<const N: usize>(
         &mut self,
-        bytes: &mut Vec<u8>,
         values: &mut [f32],
         widen: impl Fn([u8; N]) -> f32,
     ) -> Result<(), ModelError> {
+        let mut bytes = std::mem::take(&mut self.bytes);
         bytes.resize(N * values.len(), 0);
-        self.fill(bytes)?;
-        for (value, word) in values.iter_mut().zip(words(bytes)) {
+        self.fill(&mut bytes)?;
+        for (value, word) in values.iter_mut().zip(words(&bytes)) {
             *value = widen(word);
         }
+        self.bytes = bytes;
         Ok(())
+    }
+
+    /// Values of this element type. Whether all of them are finite.
+    fn values(&mut self, dtype: &str, values: &mut [f32]) -> Result<bool, ModelError> {
+        match dtype {
+            "F32" => self.floats(values)?,
+            "F16" => self.widened(values, |word| half::f16::from_le_bytes(word).to_f32())?,
+            "BF16" => self.widened(values, |word| half::bf16::from_le_bytes(word).to_f32())?,
+            // The caller has seen to it that there is no other.
+            _ => self.widened(values, |word| f64::from_le_bytes(word) as f32)?,
+        }
+        Ok(are_finite(values))
     }
 }
 

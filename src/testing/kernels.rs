@@ -251,3 +251,8 @@ pub fn soft_cap(
     kernels::soft_cap(cpu(instruction_set)?, &mut out, scale, cap);
     Ok(out)
 }
+
+/// Asks for large pages, as is done where weights will lie.
+pub fn prefer_large_pages(room: &mut [u8]) {
+    kernels::prefer_large_pages(room);
+}

@@ -1,14 +1,27 @@
 //! What is done for a request before it can be sent.
 
-use std::sync::{Mutex, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use modelpool::pool::core::{PoolError, RequestOptions};
-use modelpool::testing::{Point, Steering};
+use modelpool::testing::{Act, Point, Steering};
 use modelpool::{EmbedInput, EmbedOptions, ModelError, TextPreparer};
 
 use crate::universe::{Universe, config, within};
+
+struct Plain;
+
+impl TextPreparer for Plain {
+    fn prepare(&self, text: String, _: &EmbedOptions) -> Result<EmbedInput, ModelError> {
+        Ok(EmbedInput {
+            text,
+            tokens: Vec::new(),
+            dimensions: None,
+        })
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_while_it_is_prepared_is_counted() {
@@ -42,16 +55,6 @@ async fn what_ends_while_it_is_prepared_is_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_start_while_the_tokenizer_loads() {
-    struct Plain;
-    impl TextPreparer for Plain {
-        fn prepare(&self, text: String, _: &EmbedOptions) -> Result<EmbedInput, ModelError> {
-            Ok(EmbedInput {
-                text,
-                tokens: Vec::new(),
-                dimensions: None,
-            })
-        }
-    }
     for is_batch in [false, true] {
         let (open, gate) = mpsc::channel::<()>();
         let gate = Mutex::new(gate);
@@ -75,4 +78,132 @@ async fn workers_start_while_the_tokenizer_loads() {
         within(asked).await.unwrap().unwrap();
         universe.close().await;
     }
+}
+
+/// A preparer that counts how often it is loaded.
+fn counted(loads: &Arc<AtomicUsize>) -> impl Fn() -> Result<Plain, ModelError> + use<> {
+    let loads = Arc::clone(loads);
+    move || {
+        loads.fetch_add(1, Ordering::SeqCst);
+        Ok(Plain)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tokenizer_is_loaded_once_however_long_the_workers_load() {
+    let universe = Universe::new(config()).await;
+    let steering = Steering::new();
+    steering.script(Point::Load, [Act::Wait]);
+    let loads = Arc::new(AtomicUsize::new(0));
+    let spec = steering.embedder("slow weights", 100).max_workers(1);
+    let embedder = universe.register(spec.preparer(counted(&loads))).unwrap();
+    // One after the other: each is prepared when the one before has long been.
+    let mut asked = Vec::new();
+    for waiting in 1..=3 {
+        let embedder = embedder.clone();
+        asked.push(tokio::spawn(async move { embedder.embed("a text").await }));
+        while universe.status().models[0].queue.interactive < waiting {
+            tokio::task::yield_now().await;
+        }
+    }
+    let batch = tokio::spawn({
+        let embedder = embedder.clone();
+        async move { embedder.embed_batch(["one", "two"]).await }
+    });
+    while universe.status().models[0].queue.batch < 2 {
+        tokio::task::yield_now().await;
+    }
+
+    steering.open(Point::Load);
+    for answer in asked {
+        within(answer).await.unwrap().unwrap();
+    }
+    within(batch).await.unwrap().unwrap();
+    within(embedder.embed("later")).await.unwrap();
+
+    assert_eq!(loads.load(Ordering::SeqCst), 1);
+    universe.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_keeps_its_tokenizer_where_no_worker_can_be_started() {
+    let universe = Universe::new(config()).await;
+    let steering = Steering::new();
+    // Takes all the memory, and is busy.
+    steering.script(Point::Step, [Act::Wait]);
+    let large = steering.embedder("large", 500).max_workers(1);
+    let large = universe.register(large).unwrap();
+    let busy = tokio::spawn(async move { large.embed("a text").await });
+    within(steering.visited(Point::Step, 1)).await;
+
+    let loads = Arc::new(AtomicUsize::new(0));
+    let other = Steering::new();
+    let spec = other.embedder("waits", 500).max_workers(1);
+    let embedder = universe.register(spec.preparer(counted(&loads))).unwrap();
+    let mut asked = Vec::new();
+    for waiting in 1..=2 {
+        let embedder = embedder.clone();
+        asked.push(tokio::spawn(async move { embedder.embed("a text").await }));
+        while universe.status().models[1].queue.interactive < waiting {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(other.visits(Point::Load), 0, "there is no room");
+
+    steering.open(Point::Step);
+    within(busy).await.unwrap().unwrap();
+    for answer in asked {
+        within(answer).await.unwrap().unwrap();
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 1);
+    universe.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_warms_a_model_has_its_tokenizer_loaded_beside_its_weights() {
+    let universe = Universe::new(config()).await;
+    let steering = Steering::new();
+    steering.script(Point::Load, [Act::Wait]);
+    let (began, begin) = mpsc::channel::<()>();
+    let spec = steering.embedder("both", 100).max_workers(1);
+    let spec = spec.preparer(move || {
+        began
+            .send(())
+            .map_err(|_| ModelError::Other("nobody waits".to_owned()))?;
+        Ok(Plain)
+    });
+    let embedder = universe.register(spec).unwrap();
+    let warm = tokio::spawn({
+        let pool = universe.clone();
+        let embedder = embedder.clone();
+        async move { pool.warm(&embedder).await }
+    });
+
+    // The weights are waited for, and the tokenizer does not wait for them.
+    within(tokio::task::spawn_blocking(move || begin.recv()))
+        .await
+        .unwrap()
+        .unwrap();
+    steering.open(Point::Load);
+
+    within(warm).await.unwrap().unwrap();
+    universe.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tokenizer_that_cannot_be_loaded_fails_who_warms() {
+    let universe = Universe::new(config()).await;
+    for panics in [false, true] {
+        let steering = Steering::new();
+        let name = if panics { "panics" } else { "fails" };
+        let spec = steering.embedder(name, 100).max_workers(1);
+        let spec = spec.preparer(move || -> Result<Plain, ModelError> {
+            assert!(!panics, "a tokenizer that panics");
+            Err(ModelError::Other("no tokenizer".to_owned()))
+        });
+        let embedder = universe.register(spec).unwrap();
+        let error = within(universe.warm(&embedder)).await.unwrap_err();
+        assert!(matches!(error, PoolError::LoadFailed { .. }), "{error}");
+    }
+    universe.close().await;
 }

@@ -23,7 +23,7 @@ pub(super) struct Builder<'a> {
     /// How many values the loaded weights take.
     pub(super) values: u64,
     used: BTreeSet<String>,
-    /// Where a tensor is read to that is laid out anew and forgotten.
+    /// Where rows are read to that are laid out anew and forgotten.
     buffer: Vec<f32>,
 }
 
@@ -287,10 +287,18 @@ impl<'a> Builder<'a> {
         let mut linear = Linear::new(inputs, parts.iter().sum());
         let mut first = 0;
         for (name, part) in names.iter().zip(parts) {
-            let mut weight = std::mem::take(&mut self.buffer);
-            self.tensor_to(&self.full(name, "weight"), &[*part, inputs], &mut weight)?;
-            self.pack(&mut linear, first, *part, &weight);
-            self.buffer = weight;
+            let name = self.full(name, "weight");
+            let entry = self.take(&name, &[*part, inputs])?;
+            if !self.measure {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                let pack = |row, weight: &[f32]| {
+                    let count = weight.len() / inputs.max(1);
+                    self.pack(&mut linear, first + row, count, weight);
+                };
+                let checkpoint = self.checkpoint;
+                checkpoint.read_rows(&name, entry, inputs, &mut buffer, pack)?;
+                self.buffer = buffer;
+            }
             first += part;
         }
         self.values = before;
@@ -372,23 +380,11 @@ impl<'a> Builder<'a> {
 
     /// A tensor of a given shape, by its full name; empty when measuring.
     pub(super) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-        let mut values = Vec::new();
-        self.tensor_to(name, shape, &mut values)?;
-        Ok(values)
-    }
-
-    /// The same, in place of what `values` held; nothing when measuring.
-    fn tensor_to(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        values: &mut Vec<f32>,
-    ) -> Result<(), ModelError> {
         let entry = self.take(name, shape)?;
         if self.measure {
-            Ok(())
+            Ok(Vec::new())
         } else {
-            self.checkpoint.read_to(name, entry, values)
+            self.checkpoint.read(name, entry)
         }
     }
 

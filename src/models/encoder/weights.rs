@@ -65,7 +65,11 @@ impl Layout {
     /// Room for a weight.
     pub(super) fn room(self, cpu: Cpu, inputs: usize, outputs: usize) -> Weight {
         match self {
-            Self::Floats => Weight::Floats(vec![0.0; kernels::packed_len(cpu, inputs, outputs)]),
+            Self::Floats => {
+                let mut panels = vec![0.0; kernels::packed_len(cpu, inputs, outputs)];
+                kernels::prefer_large_pages(&mut panels);
+                Weight::Floats(panels)
+            }
             Self::Terms(terms) => Weight::Terms(TermMatrix::new(terms, inputs, outputs)),
             Self::Bytes => Weight::Bytes(ByteMatrix::new(inputs, outputs)),
         }

@@ -138,7 +138,7 @@ impl ModelHandle<ImageEmbedding> {
         self.caller_side().check_text(&text)?;
         let admission = self.admit()?;
         let side = admission.caller_side();
-        let input = side.prepare_text(&admission.info().name, text);
+        let input = side.prepare_text(&admission, text);
         let input = admission.prepare(input).await?;
         admission.ask(input).await?.into_vector()
     }

@@ -9,6 +9,7 @@ pub use caller_side::TextSide;
 pub use engine::TextEmbeddingEngine;
 pub use input::{EmbedInput, EmbedOptions, EmbedTask, Embedding, TextPreparer};
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -88,7 +89,7 @@ impl ModelHandle<TextEmbedding> {
         if !side.is_loaded() {
             admission.start_workers();
         }
-        let input = side.prepare(&admission.info().name, text, options);
+        let input = side.prepare(&admission, text, options);
         let input = admission.prepare(input).await?;
         admission.ask(input).await
     }
@@ -137,9 +138,12 @@ impl ModelHandle<TextEmbedding> {
             (!chunk.is_empty()).then_some(chunk)
         });
         let name = &self.info().name;
+        let kept = OnceLock::new();
         let prepare_all = |chunk: Vec<String>| async {
             let inputs = side.prepare_batch(name, chunk.clone(), options.clone());
-            let inputs = inputs.await?;
+            let (inputs, preparer) = inputs.await?;
+            // For as long as the batch takes: no other request has to load it again meanwhile.
+            kept.get_or_init(|| preparer);
             Ok::<_, PoolError>(stream::iter(chunk.into_iter().zip(inputs).map(Ok)))
         };
         stream::iter(chunks)
@@ -160,7 +164,7 @@ impl ModelHandle<TextEmbedding> {
                     }
                     // The model was replaced meanwhile: its tokens are other ones.
                     let side = admission.caller_side();
-                    let input = side.prepare(name, text, options.clone());
+                    let input = side.prepare(&admission, text, options.clone());
                     let input = admission.prepare(input).await?;
                     admission.ask(input).await
                 }

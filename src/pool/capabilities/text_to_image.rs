@@ -84,7 +84,7 @@ impl ModelHandle<TextToImage> {
         self.caller_side().check(&prompt, &params)?;
         let admission = self.admit()?;
         let side = admission.caller_side();
-        let request = side.prepare(&admission.info().name, prompt, params);
+        let request = side.prepare(&admission, prompt, params);
         let request = admission.prepare(request).await?;
         let images = request.images;
         Ok(ImageStream::new(admission.stream(request), images))

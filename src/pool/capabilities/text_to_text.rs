@@ -134,7 +134,7 @@ impl ModelHandle<TextToText> {
         let side = admission.caller_side();
         let bytes = text.len();
         let tokens = move |language: &Language| Ok(language.tokenizer().encode(&text, true)?);
-        let request = side.prepare(&admission.info().name, bytes, tokens, params);
+        let request = side.prepare(&admission, bytes, tokens, params);
         let request = admission.prepare(request).await?;
         Ok(TokenStream::start(admission, request))
     }
@@ -170,10 +170,9 @@ impl ModelHandle<TextToText> {
         self.caller_side().check_messages(&messages)?;
         let admission = self.admit()?;
         let side = admission.caller_side();
-        let name = &admission.info().name;
         // However short the messages: the template runs on a thread of its own, which is waited for.
         let tokens = move |language: &Language| language.conversation(&messages, &options);
-        let request = side.prepare(name, usize::MAX, tokens, params);
+        let request = side.prepare(&admission, usize::MAX, tokens, params);
         let request = admission.prepare(request).await?;
         Ok(TokenStream::start(admission, request))
     }

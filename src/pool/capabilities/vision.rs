@@ -71,7 +71,7 @@ impl ModelHandle<Vision> {
         self.caller_side().check(&source, &query)?;
         let admission = self.admit()?;
         let side = admission.caller_side();
-        let request = side.prepare(&admission.info().name, source, query, params);
+        let request = side.prepare(&admission, source, query, params);
         let request = admission.prepare(request).await?;
         Ok(VisionStream::start(admission, request))
     }

@@ -1,10 +1,11 @@
 //! What a service holds of a registered model.
 
+use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -187,6 +188,7 @@ impl<C: Capability> ModelHandle<C> {
             deadline: accepted
                 .checked_add(allowed)
                 .unwrap_or(accepted + Duration::from_secs(u32::MAX.into())),
+            kept: OnceLock::new(),
         })
     }
 
@@ -244,7 +246,11 @@ pub struct Admission<C: Capability> {
     accepted: Instant,
     allowed: Duration,
     deadline: Instant,
+    kept: OnceLock<Kept>,
 }
+
+/// What is loaded for a request, and stays while somebody has this.
+type Kept = Arc<dyn Any + Send + Sync>;
 
 impl<C: Capability> fmt::Debug for Admission<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -306,6 +312,12 @@ impl<C: Capability> Admission<C> {
         self.registration.start_workers();
     }
 
+    /// Keeps what the request was prepared with until it has ended, so that neither those who come after it nor
+    /// the worker that is started for it have to load that again. The first that is named is kept.
+    pub fn keep_loaded(&self, part: Arc<impl Any + Send + Sync>) {
+        self.kept.get_or_init(|| part);
+    }
+
     /// How long ago the place was taken.
     pub fn age(&self) -> Duration {
         self.accepted.elapsed()
@@ -335,7 +347,8 @@ impl<C: Capability> Admission<C> {
     ///
     /// # Errors
     /// Any [`PoolError`] that a request can end with.
-    pub async fn ask(self, request: C::Request) -> Result<C::Item, PoolError> {
+    pub async fn ask(mut self, request: C::Request) -> Result<C::Item, PoolError> {
+        let _kept = self.kept.take();
         let (reply, answer) = oneshot::channel();
         let (deadline, allowed) = (self.deadline, self.allowed);
         let registration = self.submit(request, ReplyPort::Once(reply));
@@ -381,7 +394,8 @@ impl<C: Capability> Admission<C> {
     }
 
     /// Sends the request and answers with its stream.
-    pub fn stream(self, request: C::Request) -> ItemStream<C> {
+    pub fn stream(mut self, request: C::Request) -> ItemStream<C> {
+        let kept = self.kept.take();
         let (reply, items) = mpsc::channel(STREAM_BUFFER + 1);
         let expired = self.expired();
         let caller = Caller::of(Arc::clone(self.permit.lanes()));
@@ -391,6 +405,7 @@ impl<C: Capability> Admission<C> {
             items,
             deadline,
             expired: Some(expired),
+            _kept: kept,
             caller,
         }
     }
@@ -426,6 +441,7 @@ pub struct ItemStream<C: Capability> {
     deadline: Pin<Box<Sleep>>,
     /// What the reader is told at the deadline; taken when the stream has ended.
     expired: Option<PoolError>,
+    _kept: Option<Kept>,
     /// Declared last, so that `items` is closed before the caller is counted as gone.
     caller: Caller<C, Arc<Lanes<C>>>,
 }

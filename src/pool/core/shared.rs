@@ -1,7 +1,9 @@
 //! Things that are loaded once and shared by all who need them now.
 
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::thread;
 
 use super::error::PoolError;
 use crate::models::ModelError;
@@ -67,6 +69,33 @@ impl<T> Shared<T> {
     /// What the loader says; the next call tries again.
     pub fn get_blocking(&self) -> Result<Arc<T>, ModelError> {
         self.get_blocking_by(|load| load())
+    }
+
+    /// What is loaded, or loads it on another thread while this one does `work`. For worker threads.
+    ///
+    /// # Errors
+    /// What `work` says, else what the loader says. Both are waited for.
+    pub(crate) fn get_beside<W>(
+        &self,
+        work: impl FnOnce() -> Result<W, ModelError>,
+    ) -> Result<(W, Arc<T>), ModelError>
+    where
+        T: Send + Sync,
+    {
+        if let Some(loaded) = self.current() {
+            return Ok((work()?, loaded));
+        }
+        thread::scope(|scope| {
+            let beside = thread::Builder::new().name("modelpool-beside".to_owned());
+            let beside = beside.spawn_scoped(scope, || self.get_blocking());
+            let done = work()?;
+            let loaded = match beside {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                // Without another thread, on this one.
+                Err(_) => self.get_blocking(),
+            };
+            Ok((done, loaded?))
+        })
     }
 
     /// The same, the loader being run by `run`.

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::ImageEmbedding;
 use super::input::{Asked, ImageEmbeddingInput, PicturePreparer, Wanted};
 use crate::images::{ImageLimits, ImageSource, RgbImage};
 use crate::models::ModelError;
 use crate::pool::capabilities::refusal::{failed, invalid};
-use crate::pool::core::{PoolError, Shared, offload};
+use crate::pool::core::{Admission, PoolError, Shared, offload};
 
 /// What a text may measure.
 const MAX_TEXT_BYTES: usize = 4 * 1024 * 1024;
@@ -97,35 +98,40 @@ impl PictureSide {
     /// Fetches, decodes and prepares a picture, away from the async threads.
     pub(super) async fn prepare_picture(
         &self,
-        model: &str,
+        admission: &Admission<ImageEmbedding>,
         picture: ImageSource,
         wanted: Wanted,
     ) -> Result<ImageEmbeddingInput, PoolError> {
         let limits = self.limits.clone();
         // The picture first: for a bad one nothing is loaded.
         let picture = offload(move || picture.load(&limits)).await??;
-        let preparer = self.preparer(model).await?;
+        let preparer = self.preparer(admission).await?;
         let pixels = offload(move || preparer.picture(&picture)).await??;
         Ok(of_picture(pixels, wanted))
     }
 
     pub(super) async fn prepare_text(
         &self,
-        model: &str,
+        admission: &Admission<ImageEmbedding>,
         text: String,
     ) -> Result<ImageEmbeddingInput, PoolError> {
-        let preparer = self.preparer(model).await?;
+        let preparer = self.preparer(admission).await?;
         let tokens = offload(move || preparer.text(&text)).await?;
-        let tokens = tokens.map_err(|source| failed(model, source))?;
+        let tokens = tokens.map_err(|source| failed(&admission.info().name, source))?;
         Ok(ImageEmbeddingInput(Asked::Text { tokens }))
     }
 
-    async fn preparer(&self, model: &str) -> Result<Arc<AnyPreparer>, PoolError> {
+    async fn preparer(
+        &self,
+        admission: &Admission<ImageEmbedding>,
+    ) -> Result<Arc<AnyPreparer>, PoolError> {
         let preparer = self.preparer.get().await;
-        preparer.map_err(|source| PoolError::LoadFailed {
-            model: model.to_owned(),
+        let preparer = preparer.map_err(|source| PoolError::LoadFailed {
+            model: admission.info().name.clone(),
             source,
-        })
+        })?;
+        admission.keep_loaded(Arc::clone(&preparer));
+        Ok(preparer)
     }
 }
 

@@ -37,7 +37,7 @@ impl ModelHandle<ImageEmbedding> {
     pub(super) async fn embed_text_patiently(&self, text: String) -> Result<Embedding, PoolError> {
         let admission = self.admit_patiently().await?;
         let side = admission.caller_side();
-        let input = side.prepare_text(&admission.info().name, text);
+        let input = side.prepare_text(&admission, text);
         let input = admission.prepare(input).await?;
         admission.ask(input).await?.into_vector()
     }
@@ -84,7 +84,7 @@ async fn answer_picture(
     wanted: Wanted,
 ) -> Result<ImageAnswer, PoolError> {
     let side = admission.caller_side();
-    let input = side.prepare_picture(&admission.info().name, picture, wanted);
+    let input = side.prepare_picture(&admission, picture, wanted);
     let input = admission.prepare(input).await?;
     let names = admission.shared_caller_side();
     let mut answer = admission.ask(input).await?;

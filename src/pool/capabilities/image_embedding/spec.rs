@@ -80,10 +80,9 @@ impl ModelSpec<ImageEmbedding> {
         ));
         let held = Arc::clone(&preparer);
         let loader: Loader<ImageEmbedding> = Arc::new(move || {
-            Ok(Box::new(ImageModel {
-                network: Box::new(loader()?),
-                _preparer: held.get_blocking()?,
-            }))
+            let (network, _preparer) = held.get_beside(&loader)?;
+            let network = Box::new(network);
+            Ok(Box::new(ImageModel { network, _preparer }))
         });
         Self::with_caller_side(info, PictureSide::new(preparer), loader)
     }

@@ -8,7 +8,7 @@ use super::{EmbedInput, EmbedOptions, TextEmbedding, TextEmbeddingCapable, TextP
 use crate::model::{ModelInfo, ModelSpec};
 use crate::models::ModelError;
 use crate::pool::capabilities::refusal::{failed, invalid};
-use crate::pool::core::{PoolError, Shared, offload};
+use crate::pool::core::{Admission, PoolError, Shared, offload};
 
 /// Texts above this are prepared away from the async threads: from here on it takes milliseconds.
 const LONG_TEXT_BYTES: usize = 16 * 1024;
@@ -84,11 +84,13 @@ impl TextSide {
 
     pub(super) async fn prepare(
         &self,
-        model: &str,
+        admission: &Admission<TextEmbedding>,
         text: String,
         options: EmbedOptions,
     ) -> Result<EmbedInput, PoolError> {
+        let model = &admission.info().name;
         let preparer = self.preparer(model).await?;
+        admission.keep_loaded(Arc::clone(&preparer));
         let prepared = if text.len() > LONG_TEXT_BYTES {
             offload(move || preparer.prepare(text, &options)).await?
         } else {
@@ -109,14 +111,16 @@ impl TextSide {
         model: &str,
         texts: Vec<String>,
         options: EmbedOptions,
-    ) -> Result<Vec<EmbedInput>, PoolError> {
+    ) -> Result<(Vec<EmbedInput>, Arc<AnyPreparer>), PoolError> {
         let preparer = self.preparer(model).await?;
+        let held = Arc::clone(&preparer);
         let prepare_all = move || {
             let prepare = |text| preparer.prepare(text, &options);
             texts.into_iter().map(prepare).collect()
         };
         let prepared: Result<Vec<EmbedInput>, ModelError> = offload(prepare_all).await?;
-        prepared.map_err(|source| failed(model, source))
+        let prepared = prepared.map_err(|source| failed(model, source))?;
+        Ok((prepared, held))
     }
 }
 
@@ -201,8 +205,7 @@ impl ModelSpec<TextEmbedding> {
         // Workers hold it for as long as they live: it comes and goes with the model.
         let (held, inner) = (Arc::clone(&preparer), self.loader);
         self.loader = Arc::new(move |context| {
-            let model = inner(context)?;
-            let held = held.get_blocking()?;
+            let (model, held) = held.get_beside(|| inner(context))?;
             Ok(Box::new(super::prepared::Prepared::new(model, held)))
         });
         self.caller_side.preparer = preparer;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::TextToImage;
 use super::description::DiffusionDescription;
 use super::model::{PromptPreparer, PromptTokens};
 use super::params::ImageParams;
@@ -11,7 +12,7 @@ use crate::images::resample::{self, Filter};
 use crate::images::{ImageError, ImageLimits, ImageSource, RgbImage};
 use crate::models::ModelError;
 use crate::pool::capabilities::refusal::invalid;
-use crate::pool::core::{PoolError, Shared, offload};
+use crate::pool::core::{Admission, PoolError, Shared, offload};
 
 /// Prompts above this are prepared away from the async threads: from here on it takes milliseconds.
 const LONG_PROMPT_BYTES: usize = 16 * 1024;
@@ -119,10 +120,11 @@ impl PaintingSide {
     /// Makes tokens of the prompts and pixels of the picture to begin from.
     pub(super) async fn prepare(
         &self,
-        model: &str,
+        admission: &Admission<TextToImage>,
         prompt: String,
         params: ImageParams,
     ) -> Result<PaintingRequest, PoolError> {
+        let model = &admission.info().name;
         let preparer = match &self.preparer {
             Some(shared) => Some(shared.get().await.map_err(|source| PoolError::LoadFailed {
                 model: model.to_owned(),
@@ -130,6 +132,9 @@ impl PaintingSide {
             })?),
             None => None,
         };
+        if let Some(preparer) = &preparer {
+            admission.keep_loaded(Arc::clone(preparer));
+        }
         let bytes = prompt.len() + params.negative_prompt.as_ref().map_or(0, String::len);
         let takes_long = bytes > LONG_PROMPT_BYTES || params.init.is_some();
         let unprepared = Unprepared {

@@ -68,8 +68,7 @@ impl ModelSpec<TextToImage> {
         let preparer = Arc::new(Shared::new(move || Ok(Box::new(load()?) as AnyPreparer)));
         let (held, inner) = (Arc::clone(&preparer), self.loader);
         self.loader = Arc::new(move |context| {
-            let model = inner(context)?;
-            let held = held.get_blocking()?;
+            let (model, held) = held.get_beside(|| inner(context))?;
             Ok(Box::new(Prepared::new(model, held)))
         });
         self.caller_side.preparer = Some(preparer);

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::TextToText;
 use super::answer::GenerationRequest;
 use super::loaded::Language;
 use super::params::{GenerationParams, Overlong};
 use crate::language::ChatMessage;
 use crate::models::ModelError;
 use crate::pool::capabilities::refusal::{failed, invalid};
-use crate::pool::core::{PoolError, Shared, offload};
+use crate::pool::core::{Admission, PoolError, Shared, offload};
 
 /// Prompts above this are prepared away from the async threads: from here on it takes milliseconds.
 const LONG_PROMPT_BYTES: usize = 16 * 1024;
@@ -96,11 +97,12 @@ impl GenerationSide {
     /// Makes a request of a text of so many bytes, with what `tokens` makes of it.
     pub(super) async fn prepare(
         &self,
-        model: &str,
+        admission: &Admission<TextToText>,
         bytes: usize,
         tokens: impl FnOnce(&Language) -> Result<Vec<u32>, ModelError> + Send + 'static,
         params: GenerationParams,
     ) -> Result<GenerationRequest, PoolError> {
+        let model = &admission.info().name;
         let Some(shared) = &self.language else {
             return Err(invalid("prompt", "is text, and the model has no tokenizer"));
         };
@@ -108,6 +110,7 @@ impl GenerationSide {
             model: model.to_owned(),
             source,
         })?;
+        admission.keep_loaded(Arc::clone(&language));
         let constraint = params.constraint.clone();
         let takes_long = bytes > LONG_PROMPT_BYTES || constraint.is_some();
         let prepare = move || {

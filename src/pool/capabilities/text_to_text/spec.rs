@@ -51,8 +51,8 @@ impl ModelSpec<TextToText> {
         let language = Arc::new(Shared::new(load));
         let (held, inner) = (Arc::clone(&language), self.loader);
         self.loader = Arc::new(move |context| {
-            let model = inner(context)?;
-            Ok(Box::new(model.speaking(held.get_blocking()?)))
+            let (model, held) = held.get_beside(|| inner(context))?;
+            Ok(Box::new(model.speaking(held)))
         });
         self.caller_side.language = Some(language);
         self

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Vision;
 use super::input::{PlainPicture, VisionPreparer, VisionRequest};
 use crate::images::{ImageLimits, ImageSource, RgbImage};
 use crate::models::ModelError;
 use crate::pool::capabilities::text_to_text::GenerationParams;
-use crate::pool::core::{PoolError, Shared, offload};
+use crate::pool::core::{Admission, PoolError, Shared, offload};
 
 /// What a query may measure unless the model says otherwise.
 const DEFAULT_MAX_QUERY_BYTES: usize = 1024 * 1024;
@@ -67,11 +68,12 @@ impl VisionSide {
     /// Fetches, decodes and prepares a picture. Nothing of the model is loaded before it is there.
     pub(super) async fn prepare(
         &self,
-        model: &str,
+        admission: &Admission<Vision>,
         source: ImageSource,
         query: String,
         params: GenerationParams,
     ) -> Result<VisionRequest, PoolError> {
+        let model = &admission.info().name;
         let limits = self.limits.clone();
         let picture = offload(move || source.load(&limits)).await??;
         let preparer = self.preparer.get().await;
@@ -79,6 +81,7 @@ impl VisionSide {
             model: model.to_owned(),
             source,
         })?;
+        admission.keep_loaded(Arc::clone(&preparer));
         let prepare = move || {
             let input = preparer.prepare(picture, query, &params)?;
             Ok(VisionRequest { input, params })

@@ -78,8 +78,8 @@ impl ModelSpec<Vision> {
         let preparer = Arc::new(Shared::new(move || Ok(Box::new(load()?) as AnyPreparer)));
         let (held, inner) = (Arc::clone(&preparer), self.loader);
         self.loader = Arc::new(move |context| {
-            let model = inner(context)?;
-            Ok(Box::new(model.prepared_by(held.get_blocking()?)))
+            let (model, held) = held.get_beside(|| inner(context))?;
+            Ok(Box::new(model.prepared_by(held)))
         });
         self.caller_side.preparer = preparer;
         self
