@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use modelpool::pool::core::{PoolError, RequestOptions};
+use modelpool::pool::core::{ModelHandle, PoolError, RequestOptions};
 use modelpool::testing::{Act, Point, Steering};
-use modelpool::{EmbedInput, EmbedOptions, ModelError, TextPreparer};
+use modelpool::{EmbedInput, EmbedOptions, Embedding, ModelError, TextEmbedding, TextPreparer};
+use tokio::task::JoinHandle;
 
 use crate::universe::{Universe, config, within};
 
@@ -89,6 +90,26 @@ fn counted(loads: &Arc<AtomicUsize>) -> impl Fn() -> Result<Plain, ModelError> +
     }
 }
 
+type Asked = JoinHandle<Result<Embedding, PoolError>>;
+
+/// Asks the model that was registered last one thing after the other: each is prepared when the one before has been.
+async fn line_up(
+    universe: &Universe,
+    embedder: &ModelHandle<TextEmbedding>,
+    count: usize,
+) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    for waiting in 1..=count {
+        let embedder = embedder.clone();
+        asked.push(tokio::spawn(async move { embedder.embed("a text").await }));
+        let lines_up = || universe.status().models.last().unwrap().queue.interactive;
+        while lines_up() < waiting {
+            tokio::task::yield_now().await;
+        }
+    }
+    asked
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tokenizer_is_loaded_once_however_long_the_workers_load() {
     let universe = Universe::new(config()).await;
@@ -97,15 +118,7 @@ async fn a_tokenizer_is_loaded_once_however_long_the_workers_load() {
     let loads = Arc::new(AtomicUsize::new(0));
     let spec = steering.embedder("slow weights", 100).max_workers(1);
     let embedder = universe.register(spec.preparer(counted(&loads))).unwrap();
-    // One after the other: each is prepared when the one before has long been.
-    let mut asked = Vec::new();
-    for waiting in 1..=3 {
-        let embedder = embedder.clone();
-        asked.push(tokio::spawn(async move { embedder.embed("a text").await }));
-        while universe.status().models[0].queue.interactive < waiting {
-            tokio::task::yield_now().await;
-        }
-    }
+    let asked = line_up(&universe, &embedder, 3).await;
     let batch = tokio::spawn({
         let embedder = embedder.clone();
         async move { embedder.embed_batch(["one", "two"]).await }
@@ -140,14 +153,7 @@ async fn a_request_keeps_its_tokenizer_where_no_worker_can_be_started() {
     let other = Steering::new();
     let spec = other.embedder("waits", 500).max_workers(1);
     let embedder = universe.register(spec.preparer(counted(&loads))).unwrap();
-    let mut asked = Vec::new();
-    for waiting in 1..=2 {
-        let embedder = embedder.clone();
-        asked.push(tokio::spawn(async move { embedder.embed("a text").await }));
-        while universe.status().models[1].queue.interactive < waiting {
-            tokio::task::yield_now().await;
-        }
-    }
+    let asked = line_up(&universe, &embedder, 2).await;
     assert_eq!(other.visits(Point::Load), 0, "there is no room");
 
     steering.open(Point::Step);
