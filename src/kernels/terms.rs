@@ -98,13 +98,13 @@ impl TermMatrix {
             let column = output % SIDE;
             let count = (SIDE - column).min(lines.len());
             let panel = output / PANEL * steps(self.inputs) * 2 * terms;
+            let taken: [&[f32]; SIDE] = std::array::from_fn(|i| match i < count {
+                true => lines.next().unwrap_or_default(),
+                false => &[],
+            });
             cpu.run(Put {
                 terms: self.terms,
-                lines: std::array::from_fn(|i| match i < count {
-                    true => lines.next().unwrap_or_default(),
-                    false => &[],
-                }),
-                count,
+                lines: &taken[..count],
                 column,
                 tiles: &mut self.tiles[panel..],
                 side: output % PANEL / SIDE,
@@ -392,9 +392,7 @@ fn value(bits: u16) -> f32 {
 /// Puts up to 16 rows of a weight, as columns from `column` on, into the tiles of one side of a panel.
 struct Put<'a> {
     terms: Terms,
-    lines: [&'a [f32]; SIDE],
-    /// How many of them there are.
-    count: usize,
+    lines: &'a [&'a [f32]],
     column: usize,
     tiles: &'a mut [Tile],
     side: usize,
@@ -418,10 +416,7 @@ impl WithSimd for Put<'_> {
                     let mut split = [[[0_u16; STEP]; SIDE]; 2];
                     for (column, line) in self.lines.iter().enumerate() {
                         let mut rest = [0.0; STEP];
-                        match line.get(from..to) {
-                            Some(values) => rest[..values.len()].copy_from_slice(values),
-                            None => continue,
-                        }
+                        rest[..to - from].copy_from_slice(&line[from..to]);
                         for split in split.iter_mut().take(terms) {
                             for (half, rest) in split[column].iter_mut().zip(&mut rest) {
                                 *half = nearest(*rest);
@@ -429,11 +424,12 @@ impl WithSimd for Put<'_> {
                             }
                         }
                     }
-                    let columns = self.column..SIDE.min(self.column + self.count);
                     for (term, split) in split.iter().take(terms).enumerate() {
                         let tile = &mut tiles[2 * term + self.side].0;
                         for (pair, row) in tile.iter_mut().enumerate() {
-                            for (column, halves) in columns.clone().zip(split) {
+                            for (column, halves) in
+                                (self.column..self.column + self.lines.len()).zip(split)
+                            {
                                 row[2 * column] = halves[2 * pair];
                                 row[2 * column + 1] = halves[2 * pair + 1];
                             }

@@ -239,9 +239,10 @@ impl Checkpoint {
         self.check_dtype(name, entry)?;
         let columns = columns.max(1);
         let rows = entry.values() / columns;
-        let at_once = (CACHED_VALUES / columns).next_multiple_of(ROWS_SIDE_BY_SIDE);
+        let at_once = (CACHED_VALUES / columns).max(1);
+        let at_once = at_once.next_multiple_of(ROWS_SIDE_BY_SIDE);
         let mut reader = self.reader(entry, 0)?;
-        for first in (0..rows).step_by(at_once.max(ROWS_SIDE_BY_SIDE)) {
+        for first in (0..rows).step_by(at_once) {
             buffer.resize(at_once.min(rows - first) * columns, 0.0);
             require_finite(name, reader.values(&entry.dtype, buffer)?)?;
             take(first, buffer);

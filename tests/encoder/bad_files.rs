@@ -1,10 +1,14 @@
 //! Broken folders: each fault has its own error, and none is a panic or a huge allocation.
 
+use std::collections::HashMap;
+
 use modelpool::models::{EncoderFolder, ModelError};
 use modelpool::pool::capabilities::text_embedding::{
     EmbedOptions, TextEmbeddingCapable, TextPreparer,
 };
 use modelpool::pool::core::StepContext;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 
 use super::{Loaded, Scrap};
 
@@ -212,6 +216,50 @@ fn weights_that_are_not_finite_are_named() {
         scrap.edit_tensor(name, |values| values[5] = value);
         assert_fault!(scrap, ModelError::NotFiniteWeights { tensor } if tensor == name);
     }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named_however_wide_their_rows_are() {
+    const WIDE: usize = 70_000;
+    let scrap = Scrap::copy_of("distilbert");
+    scrap.edit_json("config.json", |config| {
+        config["n_layers"] = 1.into();
+        config["hidden_dim"] = WIDE.into();
+    });
+    let file = scrap.read("model.safetensors");
+    let old = SafeTensors::deserialize(&file).expect("a checkpoint");
+    let narrow = vec![0; WIDE * 32 * 4];
+    let mut wide = narrow.clone();
+    // The very last value.
+    wide[WIDE * 32 * 4 - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let name = "transformer.layer.0.ffn.lin2.weight";
+    let changed = [
+        (
+            "transformer.layer.0.ffn.lin1.weight",
+            vec![WIDE, 32],
+            &narrow[..],
+        ),
+        (
+            "transformer.layer.0.ffn.lin1.bias",
+            vec![WIDE],
+            &narrow[..WIDE * 4],
+        ),
+        (name, vec![32, WIDE], &wide[..]),
+    ];
+    let mut tensors: HashMap<String, TensorView<'_>> = old
+        .tensors()
+        .into_iter()
+        .filter(|(name, _)| !name.contains("layer.1."))
+        .collect();
+    for (name, shape, bytes) in changed {
+        let tensor = TensorView::new(Dtype::F32, shape, bytes).expect("a tensor");
+        tensors
+            .insert(name.to_owned(), tensor)
+            .expect("one of that name");
+    }
+    let new = safetensors::serialize(tensors, None).expect("a checkpoint");
+    scrap.write("model.safetensors", &new);
+    assert_fault!(scrap, ModelError::NotFiniteWeights { tensor } if tensor == name);
 }
 
 #[test]

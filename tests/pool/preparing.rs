@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use modelpool::pool::core::{ModelHandle, PoolError, RequestOptions};
-use modelpool::testing::{Act, Point, Steering};
-use modelpool::{EmbedInput, EmbedOptions, Embedding, ModelError, TextEmbedding, TextPreparer};
+use modelpool::testing::{Act, Babbler, Point, Steering};
+use modelpool::{
+    EmbedInput, EmbedOptions, Embedding, GenerationParams, ModelError, TextEmbedding, TextPreparer,
+};
 use tokio::task::JoinHandle;
 
 use crate::universe::{Universe, config, within};
@@ -110,6 +112,12 @@ async fn line_up(
     asked
 }
 
+async fn all_answered(asked: Vec<Asked>) {
+    for answer in asked {
+        within(answer).await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tokenizer_is_loaded_once_however_long_the_workers_load() {
     let universe = Universe::new(config()).await;
@@ -128,9 +136,7 @@ async fn a_tokenizer_is_loaded_once_however_long_the_workers_load() {
     }
 
     steering.open(Point::Load);
-    for answer in asked {
-        within(answer).await.unwrap().unwrap();
-    }
+    all_answered(asked).await;
     within(batch).await.unwrap().unwrap();
     within(embedder.embed("later")).await.unwrap();
 
@@ -138,16 +144,21 @@ async fn a_tokenizer_is_loaded_once_however_long_the_workers_load() {
     universe.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_keeps_its_tokenizer_where_no_worker_can_be_started() {
-    let universe = Universe::new(config()).await;
+/// A model that has all the memory, and is busy until its step is opened.
+async fn without_room(universe: &Universe) -> (Steering, Asked) {
     let steering = Steering::new();
-    // Takes all the memory, and is busy.
     steering.script(Point::Step, [Act::Wait]);
     let large = steering.embedder("large", 500).max_workers(1);
     let large = universe.register(large).unwrap();
     let busy = tokio::spawn(async move { large.embed("a text").await });
     within(steering.visited(Point::Step, 1)).await;
+    (steering, busy)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_keeps_its_tokenizer_where_no_worker_can_be_started() {
+    let universe = Universe::new(config()).await;
+    let (steering, busy) = without_room(&universe).await;
 
     let loads = Arc::new(AtomicUsize::new(0));
     let other = Steering::new();
@@ -158,9 +169,7 @@ async fn a_request_keeps_its_tokenizer_where_no_worker_can_be_started() {
 
     steering.open(Point::Step);
     within(busy).await.unwrap().unwrap();
-    for answer in asked {
-        within(answer).await.unwrap().unwrap();
-    }
+    all_answered(asked).await;
     assert_eq!(loads.load(Ordering::SeqCst), 1);
     universe.close().await;
 }
@@ -211,5 +220,37 @@ async fn a_tokenizer_that_cannot_be_loaded_fails_who_warms() {
         let error = within(universe.warm(&embedder)).await.unwrap_err();
         assert!(matches!(error, PoolError::LoadFailed { .. }), "{error}");
     }
+    universe.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_keeps_its_language_before_a_worker_is_there() {
+    let universe = Universe::new(config()).await;
+    let (steering, busy) = without_room(&universe).await;
+
+    let loads = Arc::new(AtomicUsize::new(0));
+    let other = Steering::new();
+    let spec = other.babbler("talks", 500, Babbler::LIMITS);
+    let spec = spec.max_workers(1).language({
+        let loads = Arc::clone(&loads);
+        move || {
+            loads.fetch_add(1, Ordering::SeqCst);
+            Babbler::language()
+        }
+    });
+    let talker = universe.register(spec).unwrap();
+    let params = || GenerationParams::default().max_tokens(2);
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        streams.push(within(talker.prompt("once", params())).await.unwrap());
+    }
+    assert_eq!(other.visits(Point::Load), 0, "there is no room");
+
+    steering.open(Point::Step);
+    within(busy).await.unwrap().unwrap();
+    for stream in streams {
+        within(stream.collect()).await.unwrap();
+    }
+    assert_eq!(loads.load(Ordering::SeqCst), 1);
     universe.close().await;
 }

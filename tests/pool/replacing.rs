@@ -111,6 +111,10 @@ async fn idle_workers_of_other_models_make_room_for_a_new_version() {
         .unwrap();
     within(embedder.embed("a")).await.unwrap();
     within(idle.embed("b")).await.unwrap();
+    // Its caller is answered a moment before it is idle, and a new version waits for no busy worker.
+    universe
+        .event(|event| event.kind == EventKind::Idle && event.model == "idle")
+        .await;
     let spec = new.embedder("m", 500).max_workers(1);
     within(universe.replace(&embedder, spec, PATIENCE))
         .await

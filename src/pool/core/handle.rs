@@ -23,7 +23,7 @@ use super::lanes::Lanes;
 use super::metrics::{Ending, ModelStats};
 use super::permits::Permit;
 use super::registration::Registration;
-use super::shared::offload;
+use super::shared::{Shared, offload};
 use super::tenants::Tenant;
 use crate::model::ModelInfo;
 
@@ -312,10 +312,22 @@ impl<C: Capability> Admission<C> {
         self.registration.start_workers();
     }
 
-    /// Keeps what the request was prepared with until it has ended, so that neither those who come after it nor
-    /// the worker that is started for it have to load that again. The first that is named is kept.
-    pub fn keep_loaded(&self, part: Arc<impl Any + Send + Sync>) {
-        self.kept.get_or_init(|| part);
+    /// A part of the model that requests are prepared with, loaded if nobody holds it. It is kept until the request
+    /// has ended, so that neither those who come after it nor the worker that is started for it have to load it
+    /// again. Of several parts the first is kept.
+    ///
+    /// # Errors
+    /// [`PoolError::LoadFailed`] with what the loader says.
+    pub async fn load<T: Send + Sync + 'static>(
+        &self,
+        part: &Arc<Shared<T>>,
+    ) -> Result<Arc<T>, PoolError> {
+        let loaded = part.get().await.map_err(|source| PoolError::LoadFailed {
+            model: self.registration.info.name.clone(),
+            source,
+        })?;
+        self.kept.get_or_init(|| Arc::clone(&loaded) as Kept);
+        Ok(loaded)
     }
 
     /// How long ago the place was taken.

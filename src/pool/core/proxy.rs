@@ -112,7 +112,8 @@ pub(crate) struct ProxyState<C: Capability> {
     spare: Vec<Job<C>>,
     orders: Orders,
     thread: Option<JoinHandle<()>>,
-    _counted: CountedProxy,
+    /// Given up when it ends.
+    counted: Option<CountedProxy>,
 }
 
 /// One more proxy, for as long as this lives.
@@ -184,7 +185,7 @@ impl<C: Capability> Actor for Proxy<C> {
             spare: Vec::new(),
             orders,
             thread: Some(thread),
-            _counted: CountedProxy::new(&registration.pool),
+            counted: Some(CountedProxy::new(&registration.pool)),
         })
     }
 
@@ -220,7 +221,11 @@ impl<C: Capability> Actor for Proxy<C> {
                 };
                 match self.failure(outcome, panic_message, &state.board) {
                     None => myself.stop(None),
-                    Some(failure) => return Err(Box::new(failure)),
+                    Some(failure) => {
+                        // Of a failure the supervisor is told before the state is freed, and may end first.
+                        state.counted = None;
+                        return Err(Box::new(failure));
+                    }
                 }
             }
         }

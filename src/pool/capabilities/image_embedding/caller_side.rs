@@ -105,7 +105,7 @@ impl PictureSide {
         let limits = self.limits.clone();
         // The picture first: for a bad one nothing is loaded.
         let picture = offload(move || picture.load(&limits)).await??;
-        let preparer = self.preparer(admission).await?;
+        let preparer = admission.load(&self.preparer).await?;
         let pixels = offload(move || preparer.picture(&picture)).await??;
         Ok(of_picture(pixels, wanted))
     }
@@ -115,23 +115,10 @@ impl PictureSide {
         admission: &Admission<ImageEmbedding>,
         text: String,
     ) -> Result<ImageEmbeddingInput, PoolError> {
-        let preparer = self.preparer(admission).await?;
+        let preparer = admission.load(&self.preparer).await?;
         let tokens = offload(move || preparer.text(&text)).await?;
         let tokens = tokens.map_err(|source| failed(&admission.info().name, source))?;
         Ok(ImageEmbeddingInput(Asked::Text { tokens }))
-    }
-
-    async fn preparer(
-        &self,
-        admission: &Admission<ImageEmbedding>,
-    ) -> Result<Arc<AnyPreparer>, PoolError> {
-        let preparer = self.preparer.get().await;
-        let preparer = preparer.map_err(|source| PoolError::LoadFailed {
-            model: admission.info().name.clone(),
-            source,
-        })?;
-        admission.keep_loaded(Arc::clone(&preparer));
-        Ok(preparer)
     }
 }
 

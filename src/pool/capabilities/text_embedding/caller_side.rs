@@ -74,14 +74,6 @@ impl TextSide {
         self.preparer.current().is_some()
     }
 
-    async fn preparer(&self, model: &str) -> Result<Arc<AnyPreparer>, PoolError> {
-        let preparer = self.preparer.get().await;
-        preparer.map_err(|source| PoolError::LoadFailed {
-            model: model.to_owned(),
-            source,
-        })
-    }
-
     pub(super) async fn prepare(
         &self,
         admission: &Admission<TextEmbedding>,
@@ -89,8 +81,7 @@ impl TextSide {
         options: EmbedOptions,
     ) -> Result<EmbedInput, PoolError> {
         let model = &admission.info().name;
-        let preparer = self.preparer(model).await?;
-        admission.keep_loaded(Arc::clone(&preparer));
+        let preparer = admission.load(&self.preparer).await?;
         let prepared = if text.len() > LONG_TEXT_BYTES {
             offload(move || preparer.prepare(text, &options)).await?
         } else {
@@ -112,7 +103,11 @@ impl TextSide {
         texts: Vec<String>,
         options: EmbedOptions,
     ) -> Result<(Vec<EmbedInput>, Arc<AnyPreparer>), PoolError> {
-        let preparer = self.preparer(model).await?;
+        let preparer = self.preparer.get().await;
+        let preparer = preparer.map_err(|source| PoolError::LoadFailed {
+            model: model.to_owned(),
+            source,
+        })?;
         let held = Arc::clone(&preparer);
         let prepare_all = move || {
             let prepare = |text| preparer.prepare(text, &options);

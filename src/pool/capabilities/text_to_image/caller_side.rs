@@ -126,15 +126,9 @@ impl PaintingSide {
     ) -> Result<PaintingRequest, PoolError> {
         let model = &admission.info().name;
         let preparer = match &self.preparer {
-            Some(shared) => Some(shared.get().await.map_err(|source| PoolError::LoadFailed {
-                model: model.to_owned(),
-                source,
-            })?),
+            Some(shared) => Some(admission.load(shared).await?),
             None => None,
         };
-        if let Some(preparer) = &preparer {
-            admission.keep_loaded(Arc::clone(preparer));
-        }
         let bytes = prompt.len() + params.negative_prompt.as_ref().map_or(0, String::len);
         let takes_long = bytes > LONG_PROMPT_BYTES || params.init.is_some();
         let unprepared = Unprepared {

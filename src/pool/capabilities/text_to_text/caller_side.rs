@@ -106,11 +106,7 @@ impl GenerationSide {
         let Some(shared) = &self.language else {
             return Err(invalid("prompt", "is text, and the model has no tokenizer"));
         };
-        let language = shared.get().await.map_err(|source| PoolError::LoadFailed {
-            model: model.to_owned(),
-            source,
-        })?;
-        admission.keep_loaded(Arc::clone(&language));
+        let language = admission.load(shared).await?;
         let constraint = params.constraint.clone();
         let takes_long = bytes > LONG_PROMPT_BYTES || constraint.is_some();
         let prepare = move || {

@@ -73,21 +73,15 @@ impl VisionSide {
         query: String,
         params: GenerationParams,
     ) -> Result<VisionRequest, PoolError> {
-        let model = &admission.info().name;
         let limits = self.limits.clone();
         let picture = offload(move || source.load(&limits)).await??;
-        let preparer = self.preparer.get().await;
-        let preparer = preparer.map_err(|source| PoolError::LoadFailed {
-            model: model.to_owned(),
-            source,
-        })?;
-        admission.keep_loaded(Arc::clone(&preparer));
+        let preparer = admission.load(&self.preparer).await?;
         let prepare = move || {
             let input = preparer.prepare(picture, query, &params)?;
             Ok(VisionRequest { input, params })
         };
         offload(prepare).await?.map_err(|source| PoolError::Model {
-            model: model.to_owned(),
+            model: admission.info().name.clone(),
             source,
         })
     }
